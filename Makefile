@@ -1,0 +1,42 @@
+# Two commands do it all on a fresh machine: `make demo` and `make test`.
+PYTHON ?= python3.11
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+export HF_HUB_OFFLINE ?= 1
+export TOKENIZERS_PARALLELISM ?= false
+
+.PHONY: demo test check bench experiments schemas clean help
+
+help:            ## what there is
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
+
+$(STAMP): pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	touch $@
+
+demo: $(STAMP)   ## the main job on real input: profile, plan, execute
+	$(BIN)/python -m examples.digits.demo
+
+test: $(STAMP)   ## every test
+	$(BIN)/python -m pytest
+
+check: $(STAMP)  ## lint, types, arrows
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: $(STAMP)  ## the ratios of docs/benchmarks.md
+	$(BIN)/python -m benchmarks
+
+experiments: $(STAMP)  ## the accuracies of docs/experiments.md
+	$(BIN)/python -m examples.digits.experiments
+
+schemas: $(STAMP)  ## docs/schema from the models
+	$(BIN)/python -m gaisnet.schema.export docs/schema
+
+clean:           ## everything that make made
+	rm -rf $(VENV) build *.egg-info
