@@ -1,0 +1,1 @@
+"""The files that profile, plan and execute exchange."""

@@ -1,0 +1,44 @@
+"""What all files share: strict frozen models, and the checked kinds of number they are made of."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field
+
+__all__ = [
+    "Bytes",
+    "Count",
+    "Fraction",
+    "Identifier",
+    "NonNegative",
+    "Positive",
+    "PositiveCount",
+    "Sha256",
+    "Strict",
+]
+
+
+class Strict(BaseModel):
+    """A frozen model that accepts no unknown field, no NaN or infinity and no silent conversion."""
+
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        strict=True,
+        allow_inf_nan=False,
+        use_attribute_docstrings=True,
+        protected_namespaces=(),
+    )
+
+
+Identifier = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
+"""A name that is safe as a file name: letters, digits, dot, underscore and hyphen."""
+
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+Bytes = Annotated[int, Field(ge=0)]
+Count = Annotated[int, Field(ge=0)]
+PositiveCount = Annotated[int, Field(ge=1)]
+NonNegative = Annotated[float, Field(ge=0)]
+Positive = Annotated[float, Field(gt=0)]
+Fraction = Annotated[float, Field(ge=0, le=1)]
