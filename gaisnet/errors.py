@@ -2,11 +2,11 @@
 
     GaisnetError                    1
     ├── UsageError                  2    the command line asks for something impossible
-    ├── InputError                 10    a file given to gaisnet is missing, malformed or inconsistent
+    ├── InputError                 10    an input file is missing, malformed or inconsistent
     ├── ModelError                 11    a model cannot be loaded, or cannot be split
     ├── InfeasibleError            12    no plan satisfies the constraints
-    ├── UnprovenError              13    a plan was written, but not with the gap that was asked for
-    ├── MismatchError              14    a plan does not match the model, the profiles or the devices found
+    ├── UnprovenError              13    a plan was written, but not with the gap asked for
+    ├── MismatchError              14    a plan does not match model, profiles or devices
     ├── OutputError                15    a result cannot be written (disk full, no permission)
     ├── RunError                   20    a run failed after its retries; its checkpoint is kept
     │   └── QuorumError            21    too few devices are left to close a round

@@ -1,0 +1,205 @@
+"""``job.yaml``: what is to be tuned and served, how, and within which limits."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from gaisnet.schema.base import (
+    Bytes,
+    Count,
+    Fraction,
+    Identifier,
+    NonNegative,
+    Positive,
+    PositiveCount,
+    Strict,
+)
+from gaisnet.schema.model import LoraSpec, ModelSpec, TunableSpec
+
+__all__ = [
+    "AdamWSpec",
+    "Aggregator",
+    "ClusteringSpec",
+    "Compression",
+    "Constraints",
+    "FineTuning",
+    "Intra",
+    "Job",
+    "Objective",
+    "OptimizerSpec",
+    "Scheme",
+    "SearchSpec",
+    "Service",
+    "SgdSpec",
+    "Topology",
+]
+
+Scheme = Literal["hfsl", "fl", "sl", "sfl-v1", "sfl-v2", "central"]
+Topology = Literal["vanilla", "u_shape"]
+Intra = Literal["sequential", "merge"]
+Aggregator = Literal["fedavg", "ffa_lora", "fedex_lora"]
+Compression = Literal["none", "int8", "int4"]
+Objective = Literal["latency", "period", "makespan", "energy"]
+
+
+class SgdSpec(Strict):
+    """Stochastic gradient descent."""
+
+    kind: Literal["sgd"] = "sgd"
+    learning_rate: Positive = 0.01
+    momentum: Fraction = 0.0
+    weight_decay: NonNegative = 0.0
+
+
+class AdamWSpec(Strict):
+    """Adam with decoupled weight decay (arXiv 1711.05101)."""
+
+    kind: Literal["adamw"] = "adamw"
+    learning_rate: Positive = 1e-3
+    beta1: Fraction = 0.9
+    beta2: Fraction = 0.999
+    eps: Positive = 1e-8
+    weight_decay: NonNegative = 0.01
+
+
+OptimizerSpec = Annotated[SgdSpec | AdamWSpec, Field(discriminator="kind")]
+
+
+class FineTuning(Strict):
+    """How the tunable modules are tuned (HFSL)."""
+
+    rounds: PositiveCount = 10
+    local_steps: PositiveCount = 4
+    """Steps of each owner in a round."""
+    batch_size: PositiveCount = 16
+    """Samples of one owner in one step."""
+    microbatches: PositiveCount = 1
+    """Parts of a batch that are pipelined through the stages."""
+    optimizer: OptimizerSpec = AdamWSpec()
+    keep_optimizer_state: bool = True
+    """Whether optimizer moments live on over rounds, or start anew after each averaging."""
+    clip_norm: Positive | None = None
+    """Largest Euclidean norm of the whole gradient, over all parts of the model."""
+    topology: Topology = "u_shape"
+    """``u_shape``: owners keep head, tail and labels. ``vanilla``: labels go to the last stage."""
+    intra: Intra = "sequential"
+    """Owners of a cluster take turns, or their features are merged to one batch at the body."""
+    aggregator: Aggregator = "fedavg"
+    cloud_every: PositiveCount = 1
+    """Rounds between two averages over the edges at the cloud."""
+    compression: Compression = "none"
+    """Quantisation of activations and gradients that cross a cut."""
+    personal: bool = False
+    """Whether modules are averaged within each domain only, or over all domains."""
+    eval_every: PositiveCount = 1
+    """Rounds between two evaluations."""
+    keep_checkpoints: PositiveCount = 2
+
+    @model_validator(mode="after")
+    def _microbatches_divide(self) -> FineTuning:
+        if self.batch_size % self.microbatches:
+            raise ValueError(
+                f"microbatches {self.microbatches} must divide batch_size {self.batch_size}"
+            )
+        return self
+
+
+class ClusteringSpec(Strict):
+    """Who is clustered with whom."""
+
+    clusters: PositiveCount | None = None
+    """Number of clusters; by default the best of 1 to the largest that is feasible, at most 16."""
+    label_weight: NonNegative = 1.0
+    """Weight of the clusters' distance from the fleet's label distribution (total variation)."""
+    speed_weight: NonNegative = 0.5
+    """Weight of the slowest cluster's shortfall from the mean speed."""
+    proximity_weight: NonNegative = 0.25
+    """Weight of the round-trip times within clusters, relative to the fleet's."""
+    min_devices: PositiveCount = 1
+    max_devices: PositiveCount | None = None
+
+
+class Constraints(Strict):
+    """What a plan must respect beyond memory."""
+
+    min_head_units: PositiveCount = 1
+    """Leading units that stay on the owner: raw inputs never leave it (privacy depth)."""
+    min_tail_units: PositiveCount = 1
+    """Trailing units that stay on the owner under ``u_shape``: labels never leave it."""
+    max_stages: PositiveCount | None = None
+    """Most stages of one cluster's body."""
+    forbidden_devices: tuple[Identifier, ...] = ()
+    """Devices that must hold no stage for others."""
+    memory_slack: Fraction = 0.0
+    """Share of every device's memory that is kept free."""
+    reserved_bytes: Bytes = 0
+    """Memory of the runtime itself on every device."""
+
+
+class SearchSpec(Strict):
+    """How hard the planner tries."""
+
+    gap: NonNegative = 1e-6
+    """Relative gap at which a decision counts as proven."""
+    node_limit: PositiveCount = 200_000
+    """Search nodes per split: reproducible, unlike a wall-clock limit."""
+    time_limit_s: Positive | None = None
+    """Opt-in wall-clock limit per split; marks the plan as not reproducible."""
+
+
+class Service(Strict):
+    """A group of users that asks the model (a user group of GaisNet, one domain each)."""
+
+    id: Identifier
+    domain: Identifier = "general"
+    origin: Identifier | None = None
+    """Device at which requests arise; by default an owner of the cluster that serves them."""
+    rate_per_s: Positive
+    """Mean request rate (Poisson)."""
+    prompt_tokens: PositiveCount | None = None
+    """Tokens of a prompt; for models without text the profile's own input size counts."""
+    output_tokens: Count = 0
+    """Tokens to generate; 0 for classification."""
+    slo_s: Positive | None = None
+    """Latency that the requests must meet ..."""
+    slo_percentile: Annotated[float, Field(gt=0, lt=100)] | None = None
+    """... in this percentile of them; without it in the mean."""
+    data: str | None = None
+    """A safetensors file with requests (and ``labels`` to score them); relative to the job."""
+
+
+class Job(Strict):
+    """Everything that ``gaisnet plan`` needs."""
+
+    schema_version: Literal[1] = 1
+    name: Identifier = "job"
+    fleet: str
+    """Path of the fleet; relative to the job, like every path here."""
+    profile: str
+    """Path of the model's profile."""
+    model: ModelSpec
+    """``model.source`` is relative to the job if it is a path."""
+    tunable: TunableSpec = LoraSpec()
+    scheme: Scheme = "hfsl"
+    fine_tuning: FineTuning = FineTuning()
+    clustering: ClusteringSpec = ClusteringSpec()
+    constraints: Constraints = Constraints()
+    objective: Objective = "makespan"
+    """What the split of each cluster minimises for a step of fine-tuning."""
+    search: SearchSpec = SearchSpec()
+    services: tuple[Service, ...] = ()
+    inference_share: Annotated[float, Field(gt=0, lt=1)] = 0.2
+    """Share of each stage holder's compute and links that is kept for inference, if any."""
+    evaluation: str | None = None
+    """A safetensors file with held-out samples; relative to the job."""
+    seed: Count = 0
+
+    @model_validator(mode="after")
+    def _services_have_names(self) -> Job:
+        ids = [service.id for service in self.services]
+        twice = sorted({i for i in ids if ids.count(i) > 1})
+        if twice:
+            raise ValueError(f"service ids stand twice: {twice}")
+        return self

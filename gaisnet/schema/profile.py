@@ -1,0 +1,174 @@
+"""``profile.json``: what each unit of a model costs on a device, and what the device can do."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from gaisnet.schema.base import (
+    Bytes,
+    Count,
+    Fraction,
+    NonNegative,
+    Positive,
+    PositiveCount,
+    Sha256,
+    Strict,
+)
+from gaisnet.schema.model import ModelSpec, TunableSpec
+
+__all__ = [
+    "DevicePart",
+    "EndToEnd",
+    "FlopWitnesses",
+    "ModelPart",
+    "Power",
+    "Profile",
+    "Spread",
+    "Timing",
+    "UnitPart",
+]
+
+
+class Spread(Strict):
+    """A repeated measurement."""
+
+    median_s: NonNegative
+    spread_s: NonNegative
+    """Half the distance between the first and the third quartile."""
+    samples: PositiveCount
+
+
+class Power(Strict):
+    """Watts, and where they come from."""
+
+    idle_w: NonNegative
+    busy_w: NonNegative
+    source: Literal["rapl", "nvml", "datasheet", "model"]
+
+
+class DevicePart(Strict):
+    """A device: measured here, or a preset of the catalogue."""
+
+    name: str
+    kind: Literal["cpu", "cuda"]
+    origin: Literal["measured", "preset", "extrapolated"]
+    source: str
+    """What measured it, or where the datasheet is."""
+    peak_flops_per_s: dict[str, Positive]
+    """Best seen (or on the datasheet), by dtype."""
+    sustained_flops_per_s: dict[str, Positive]
+    """What a transformer's matrix products reach, by dtype."""
+    memory_bandwidth_bytes_per_s: Positive
+    memory_bytes: Bytes
+    memory_source: Literal["cgroup-v2", "cgroup-v1", "meminfo", "cuda", "datasheet"]
+    op_overhead_s: NonNegative
+    """Fixed time of one operator call."""
+    power: Power
+    threads: PositiveCount = 1
+    """Threads that the figures were measured with."""
+    runtime_bytes: Bytes = 0
+    """Resident memory of the runtime itself (interpreter, libraries)."""
+    software: dict[str, str] = {}
+
+
+class FlopWitnesses(Strict):
+    """Forward FLOPs of one sample as three counters see them; ``None``: could not count."""
+
+    flop_counter: Count | None = None
+    fvcore: Count | None = None
+    closed_form: Count | None = None
+
+
+class Timing(Strict):
+    """Times of one unit at one batch size."""
+
+    batch_size: PositiveCount
+    forward: Spread
+    backward: Spread
+    forward_cpu: Spread
+    """The same in process CPU time, which contention touches less than wall time."""
+    backward_cpu: Spread
+
+
+class UnitPart(Strict):
+    """One cuttable unit; counts are for one sample of the profile's input size."""
+
+    name: str
+    kind: Literal["prologue", "block", "epilogue"]
+    parameters: Count
+    tunable_parameters: Count
+    forward_flops: Count
+    attention_flops: Count = 0
+    """The part of ``forward_flops`` that grows with the square of the sequence length."""
+    backward_flops: Count
+    """Counted under the tunable modules in use, gradients through frozen layers included."""
+    witnesses: FlopWitnesses
+    uncounted: tuple[str, ...] = ()
+    """Operators that no witness counted."""
+    weight_bytes: Bytes
+    gradient_bytes: Bytes
+    optimizer_bytes: Bytes
+    """Optimizer state of the tunable parameters."""
+    saved_activation_bytes: Bytes
+    """Kept for the backward pass, per sample."""
+    working_bytes: Bytes = 0
+    """Highest transient memory of a pass beyond what is saved, per sample."""
+    output_bytes: Bytes
+    """What crosses the cut after this unit forward, per sample."""
+    gradient_output_bytes: Bytes
+    """What crosses it backward, per sample: 0 if nothing at or below this unit is tuned."""
+    kv_bytes_per_token: Bytes = 0
+    operators: Count = 0
+    """Operator calls of a forward pass; times ``op_overhead_s`` they make the fixed cost."""
+    timings: tuple[Timing, ...] = ()
+
+
+class EndToEnd(Strict):
+    """The sum of the units' times against a whole step, at one batch size."""
+
+    batch_size: PositiveCount
+    step: Spread
+    step_cpu: Spread
+    sum_s: NonNegative
+    sum_cpu_s: NonNegative
+    kappa: Positive
+    """``step_cpu / sum_cpu``: what the planner multiplies unit times by."""
+
+
+class ModelPart(Strict):
+    """A model under given tunable modules."""
+
+    model: ModelSpec
+    tunable: TunableSpec
+    architecture: str
+    fingerprint: Sha256
+    """Of the config and of every parameter's name, shape and dtype."""
+    weights_sha256: Sha256 | None = None
+    """Of the weight files, if they were loaded from files."""
+    optimizer: Literal["sgd", "adamw"]
+    tokens: PositiveCount
+    """Sequence length that the counts are for."""
+    input_bytes: Bytes
+    """Raw input of one sample."""
+    side_input_bytes: Bytes
+    """What later stages get beside the hidden state, per sample (attention mask)."""
+    label_bytes: Bytes
+    units: Annotated[tuple[UnitPart, ...], Field(min_length=1)]
+    tied_units: tuple[tuple[Count, ...], ...] = ()
+    """Units that share a parameter."""
+    end_to_end: tuple[EndToEnd, ...] = ()
+    flops_disagreement: Fraction = 0.0
+    """Largest relative distance between two witnesses of one unit."""
+    warnings: tuple[str, ...] = ()
+
+
+class Profile(Strict):
+    """What ``gaisnet profile`` writes; either part may be absent."""
+
+    schema_version: Literal[1] = 1
+    device: DevicePart | None = None
+    model: ModelPart | None = None
+    seed: Count = 0
+    tool_versions: dict[str, str] = Field(default_factory=dict)

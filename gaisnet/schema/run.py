@@ -1,0 +1,96 @@
+"""What stands in a run's folder: ``manifest.json``, ``metrics.jsonl`` and ``events.jsonl``."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from gaisnet.schema.base import Bytes, Count, Fraction, Identifier, NonNegative, Sha256, Strict
+
+__all__ = ["Event", "LinkTraffic", "RoundMetrics", "RunManifest", "ServiceMetrics"]
+
+
+class RunManifest(Strict):
+    """Which plan was run, with what, and how it ended."""
+
+    schema_version: Literal[1] = 1
+    run_id: Identifier
+    plan_path: str
+    """Relative to the run's folder."""
+    plan_sha256: Sha256
+    engine: Literal["local", "ray"]
+    seed: Count
+    status: Literal["running", "done", "interrupted", "failed"]
+    rounds_done: Count = 0
+    rounds: Count
+    adapters: dict[str, str] = {}
+    """Folder of each domain's tuned modules, relative to the run's."""
+    frozen_sha256: Sha256
+    """Of every frozen tensor: equal before and after."""
+    tunable_sha256: Sha256 | None = None
+    """Of the tuned modules at the end."""
+    tool_versions: dict[str, str] = Field(default_factory=dict)
+
+
+class LinkTraffic(Strict):
+    """What was sent over one directed link."""
+
+    sender: Identifier
+    receiver: Identifier
+    frames: Count
+    payload_bytes: Bytes
+    """Tensor data."""
+    frame_bytes: Bytes
+    """With headers."""
+
+
+class RoundMetrics(Strict):
+    """One line of ``metrics.jsonl``."""
+
+    round: Count
+    train_loss: NonNegative | None = None
+    """Mean over owners' samples."""
+    eval_loss: NonNegative | None = None
+    eval_accuracy: Fraction | None = None
+    predicted_s: NonNegative
+    """The plan's round time."""
+    virtual_s: NonNegative
+    """The round time on the virtual clock driven by the fleet's figures."""
+    wall_s: NonNegative
+    """The time that it took here."""
+    traffic: tuple[LinkTraffic, ...] = ()
+
+
+class ServiceMetrics(Strict):
+    """What one service got."""
+
+    service: Identifier
+    requests: Count
+    accuracy: Fraction | None = None
+    tokens: Count = 0
+    predicted_s: NonNegative
+    virtual_s: NonNegative
+    wall_s: NonNegative
+    traffic: tuple[LinkTraffic, ...] = ()
+
+
+class Event(Strict):
+    """One line of ``events.jsonl``."""
+
+    sequence: Count
+    kind: Literal[
+        "run_started",
+        "run_resumed",
+        "round_started",
+        "round_closed",
+        "checkpoint_written",
+        "update_rejected",
+        "service_answered",
+        "run_done",
+        "run_interrupted",
+        "run_failed",
+    ]
+    round: Count | None = None
+    device: Identifier | None = None
+    detail: str = ""
