@@ -1,4 +1,4 @@
-"""``fleet.yaml``: the devices, what each can do and what data it owns, and the links between them."""
+"""``fleet.yaml``: the devices, what each can do and what data it owns, and their links."""
 
 from __future__ import annotations
 

@@ -48,7 +48,7 @@ class PlanInputs(Strict):
     job: InputFile
     fleet: InputFile
     profile: InputFile
-    device_profiles: dict[str, InputFile] = {}
+    device_profiles: dict[str, InputFile] = Field(default_factory=dict)
     """Profiles that devices of the fleet name, by device."""
 
 

@@ -70,7 +70,7 @@ class DevicePart(Strict):
     """Threads that the figures were measured with."""
     runtime_bytes: Bytes = 0
     """Resident memory of the runtime itself (interpreter, libraries)."""
-    software: dict[str, str] = {}
+    software: dict[str, str] = Field(default_factory=dict)
 
 
 class FlopWitnesses(Strict):

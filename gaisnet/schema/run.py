@@ -24,7 +24,7 @@ class RunManifest(Strict):
     status: Literal["running", "done", "interrupted", "failed"]
     rounds_done: Count = 0
     rounds: Count
-    adapters: dict[str, str] = {}
+    adapters: dict[str, str] = Field(default_factory=dict)
     """Folder of each domain's tuned modules, relative to the run's."""
     frozen_sha256: Sha256
     """Of every frozen tensor: equal before and after."""
