@@ -1,0 +1,100 @@
+"""What it takes to move bytes between two devices: seconds, joules, Shannon's rate."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from gaisnet.schema.fleet import Fleet, Link, Radio
+
+__all__ = ["LOCAL", "NO_LINK", "LinkFigures", "LinkTable", "radio_bits_per_s"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class LinkFigures:
+    """One directed link."""
+
+    bandwidth_bytes_per_s: float
+    latency_s: float
+    joules_per_byte: float
+
+    def transfer_s(self, payload_bytes: float) -> float:
+        """``latency + bytes / bandwidth`` (Hockney's model); infinite where there is no link."""
+        if self.bandwidth_bytes_per_s == 0.0:
+            return math.inf
+        return self.latency_s + payload_bytes / self.bandwidth_bytes_per_s
+
+    def transfer_j(self, payload_bytes: float) -> float:
+        """Joules of the same transfer."""
+        return self.joules_per_byte * payload_bytes
+
+
+LOCAL = LinkFigures(bandwidth_bytes_per_s=math.inf, latency_s=0.0, joules_per_byte=0.0)
+NO_LINK = LinkFigures(bandwidth_bytes_per_s=0.0, latency_s=0.0, joules_per_byte=0.0)
+
+
+def radio_bits_per_s(radio: Radio) -> float:
+    """Shannon's rate ``B log2(1 + p g / (N0 B))`` of a radio link.
+
+    The gain g is the path loss ``128.1 + 37.6 log10(d / 1 km)`` dB (3GPP TR 36.814, table
+    A.2.1.1-3, urban macro) by default, plus the shadowing margin.
+    """
+    loss_db = (
+        radio.path_loss_db_at_1km
+        + radio.path_loss_exponent_db * math.log10(radio.distance_m / 1000.0)
+        + radio.shadowing_db
+    )
+    gain = 10.0 ** (-loss_db / 10.0)
+    noise_w = 10.0 ** ((radio.noise_dbm_per_hz - 30.0) / 10.0) * radio.bandwidth_hz
+    return radio.bandwidth_hz * math.log2(1.0 + radio.transmit_power_w * gain / noise_w)
+
+
+class LinkTable:
+    """Directed links between the devices of a fleet.
+
+    A link between two devices goes before one of a device and a tier, that before one of two
+    tiers; of equals the first in the file counts, and a link's own direction goes before another
+    link's reverse. A device reaches itself at no cost.
+    """
+
+    def __init__(self, fleet: Fleet) -> None:
+        self._tier = {device.id: device.tier for device in fleet.devices}
+        self._ways: dict[tuple[str, str], LinkFigures] = {}
+        for link in fleet.links:
+            self._ways.setdefault(link.between, _figures(link, reverse=False))
+        for link in fleet.links:
+            back = (link.between[1], link.between[0])
+            self._ways.setdefault(back, _figures(link, reverse=True))
+
+    def way(self, sender: str, receiver: str) -> LinkFigures:
+        """The link from ``sender`` to ``receiver``; ``NO_LINK`` if the fleet has none."""
+        if sender == receiver:
+            return LOCAL
+        tiers = self._tier[sender], self._tier[receiver]
+        for pair in (
+            (sender, receiver),
+            (sender, tiers[1]),
+            (tiers[0], receiver),
+            tiers,
+        ):
+            if pair in self._ways:
+                return self._ways[pair]
+        return NO_LINK
+
+
+def _figures(link: Link, *, reverse: bool) -> LinkFigures:
+    """One direction of a link; radio adds the transmitter's ``p · 8 / rate`` joules a byte."""
+    if link.radio is not None:
+        bits_per_s = radio_bits_per_s(link.radio)
+        power_w = link.radio.transmit_power_w
+    else:
+        bits_per_s = float(link.bandwidth_bits_per_s or 0.0)
+        power_w = 0.0
+    if reverse and link.reverse_bandwidth_bits_per_s is not None:
+        bits_per_s = link.reverse_bandwidth_bits_per_s
+    radio_j = power_w * 8.0 / bits_per_s if bits_per_s > 0.0 else 0.0
+    return LinkFigures(
+        bandwidth_bytes_per_s=bits_per_s / 8.0,
+        latency_s=link.latency_s,
+        joules_per_byte=link.joules_per_byte + radio_j,
+    )

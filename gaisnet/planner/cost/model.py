@@ -1,0 +1,249 @@
+"""The cost model: seconds, joules and bytes of a model's units on the devices of a fleet.
+
+The planner predicts with it and the executor's virtual clock runs on it, so that both speak of
+the same figures. Units are numbered from 0; ``last_unit`` is included; an empty range
+(``last_unit < first_unit``) costs nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+
+from gaisnet.planner.cost.compression import compressed_rows_bytes
+from gaisnet.planner.cost.devices import DeviceCost, resolve_devices
+from gaisnet.planner.cost.links import LinkTable
+from gaisnet.planner.cost.memory import MemoryNeed, Residence, device_memory
+from gaisnet.planner.cost.times import (
+    Direction,
+    FloatArray,
+    roofline_s,
+    scaled_flops,
+    unit_times_s,
+)
+from gaisnet.planner.inputs import Inputs, read_inputs
+from gaisnet.schema.fleet import Fleet
+from gaisnet.schema.job import Compression, Job, OptimizerSpec
+from gaisnet.schema.profile import ModelPart, Profile
+
+__all__ = ["CostModel"]
+
+ITEM_BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
+
+
+@dataclass(frozen=True, kw_only=True)
+class CostModel:
+    """All figures of one model on one fleet."""
+
+    model: ModelPart
+    devices: Mapping[str, DeviceCost]
+    links: LinkTable
+    optimizer: OptimizerSpec
+    compression: Compression = "none"
+    share: float = 1.0
+    """Part of every device's compute and of every link that the work in question may use."""
+    _sums: dict[tuple[str, Direction, int], FloatArray] = field(default_factory=dict, repr=False)
+
+    @classmethod
+    def from_files(cls, job_path: str | Path) -> CostModel:
+        """The cost model of fine-tuning the job at ``job_path``.
+
+        Raises:
+            InputError: A file is missing or invalid.
+            MismatchError: The profile is of another model or of other tunable modules.
+        """
+        return cls.from_inputs(read_inputs(job_path))
+
+    @classmethod
+    def from_inputs(cls, inputs: Inputs) -> CostModel:
+        """The cost model of fine-tuning from files already read."""
+        return cls.from_parts(inputs.job, inputs.fleet, inputs.model, inputs.device_profiles)
+
+    @classmethod
+    def from_parts(
+        cls, job: Job, fleet: Fleet, model: ModelPart, device_profiles: Mapping[str, Profile]
+    ) -> CostModel:
+        """The cost model of fine-tuning, in the share that the job's services leave to it."""
+        return cls(
+            model=model,
+            devices=resolve_devices(fleet, model, device_profiles, job.constraints),
+            links=LinkTable(fleet),
+            optimizer=job.fine_tuning.optimizer,
+            compression=job.fine_tuning.compression,
+            share=1.0 - job.inference_share if job.services else 1.0,
+        )
+
+    def at_share(self, share: float) -> CostModel:
+        """The same figures for work that may use ``share`` of compute and links."""
+        return replace(self, share=share, _sums={})
+
+    @property
+    def n_units(self) -> int:
+        """L, the number of cuttable units."""
+        return len(self.model.units)
+
+    def forward_s(self, device: str, first_unit: int, last_unit: int, batch_size: int) -> float:
+        """Seconds of the forward pass of a range of units for ``batch_size`` samples."""
+        return self._range_s(device, "forward", first_unit, last_unit, batch_size)
+
+    def backward_s(self, device: str, first_unit: int, last_unit: int, batch_size: int) -> float:
+        """Seconds of the backward pass; 0 for units that no gradient passes through."""
+        return self._range_s(device, "backward", first_unit, last_unit, batch_size)
+
+    def _range_s(
+        self, device: str, direction: Direction, first_unit: int, last_unit: int, batch_size: int
+    ) -> float:
+        if last_unit < first_unit or batch_size == 0:
+            return 0.0
+        key = device, direction, batch_size
+        if key not in self._sums:
+            seconds = unit_times_s(self.devices[device], self.model, direction, batch_size)
+            self._sums[key] = np.concatenate([[0.0], np.cumsum(seconds)])
+        sums = self._sums[key]
+        return float(sums[last_unit + 1] - sums[first_unit]) / self.share
+
+    def unit_s(self, device: str, batch_size: int) -> FloatArray:
+        """Seconds ``[L]`` of each unit, forward and backward together."""
+        figures = self.devices[device]
+        forward = unit_times_s(figures, self.model, "forward", batch_size)
+        backward = unit_times_s(figures, self.model, "backward", batch_size)
+        total: FloatArray = (forward + backward) / self.share
+        return total
+
+    def unit_j(self, device: str, batch_size: int) -> FloatArray:
+        """Joules ``[L]`` of each unit, forward and backward together.
+
+        ``power × busy time`` where the power is known, else ``joules_per_flop × FLOPs``. Energy
+        does not depend on the share: a share is a part of the time at full speed.
+        """
+        figures = self.devices[device]
+        busy_s = self.unit_s(device, batch_size) * self.share
+        flops = batch_size * (
+            scaled_flops(self.model.units, "forward") + scaled_flops(self.model.units, "backward")
+        )
+        joules = [figures.energy_j(f, s) for f, s in zip(flops, busy_s, strict=True)]
+        return np.array(joules)
+
+    def energy_j(self, device: str, first_unit: int, last_unit: int, batch_size: int) -> float:
+        """Joules of one forward and backward pass of a range of units."""
+        if last_unit < first_unit:
+            return 0.0
+        return float(self.unit_j(device, batch_size)[first_unit : last_unit + 1].sum())
+
+    def prefill_s(
+        self, device: str, first_unit: int, last_unit: int, batch_size: int, tokens: int | None
+    ) -> float:
+        """Seconds of one forward pass over ``tokens`` tokens a sample (the profile's if None).
+
+        What is linear in the sequence length is scaled by it, attention by its square. Measured
+        times are scaled by the FLOPs' growth.
+        """
+        if last_unit < first_unit:
+            return 0.0
+        ratio = 1.0 if tokens is None else tokens / self.model.tokens
+        figures = self.devices[device]
+        if figures.measured is None:
+            seconds = roofline_s(figures, self.model.units, "forward", batch_size, ratio)
+        else:
+            seconds = unit_times_s(figures, self.model, "forward", batch_size)
+            flops = scaled_flops(self.model.units, "forward")
+            grown = scaled_flops(self.model.units, "forward", ratio)
+            growth = np.divide(grown, flops, out=np.full_like(flops, ratio), where=flops > 0)
+            seconds = seconds * growth
+        return float(seconds[first_unit : last_unit + 1].sum()) / self.share
+
+    def decode_s(
+        self, device: str, first_unit: int, last_unit: int, sessions: int, context_tokens: int
+    ) -> float:
+        """Seconds to decode one token of each of ``sessions`` with KV caches.
+
+        A roofline: the linear FLOPs of one token and attention of one query over
+        ``context_tokens`` keys, against reading all weights and caches once.
+        """
+        figures, tokens = self.devices[device], self.model.tokens
+        total_s = 0.0
+        for unit in self.model.units[first_unit : last_unit + 1]:
+            linear = (unit.forward_flops - unit.attention_flops) / tokens
+            attention = unit.attention_flops * context_tokens / tokens**2
+            busy_s = sessions * (linear + attention) / figures.flops_per_s
+            if figures.memory_bandwidth_bytes_per_s is not None:
+                caches = sessions * context_tokens * unit.kv_bytes_per_token
+                moved_s = (unit.weight_bytes + caches) / figures.memory_bandwidth_bytes_per_s
+                busy_s = max(busy_s, moved_s)
+            total_s += busy_s + unit.operators * figures.op_overhead_s + figures.unit_overhead_s
+        return total_s / self.share
+
+    def transfer_s(self, sender: str, receiver: str, n_bytes: float) -> float:
+        """``latency + bytes / (share × bandwidth)``; 0 within a device or for no bytes at all.
+
+        Infinite where the fleet has no link.
+        """
+        if sender == receiver or n_bytes == 0:
+            return 0.0
+        return self.links.way(sender, receiver).transfer_s(n_bytes / self.share)
+
+    def transfer_j(self, sender: str, receiver: str, n_bytes: float) -> float:
+        """Joules of the same transfer."""
+        return self.links.way(sender, receiver).transfer_j(n_bytes)
+
+    def activation_bytes(self, unit: int, samples: int, tokens: int | None = None) -> int:
+        """Payload of the hidden states at the cut after ``unit``, compressed as the job says.
+
+        ``tokens`` of one sample are the profile's, unless given (as in inference).
+        """
+        return self._hidden_bytes(self.model.units[unit].output_bytes, samples, tokens)
+
+    def gradient_bytes(self, unit: int, samples: int) -> int:
+        """Payload of the gradients at the cut after ``unit``; 0 if nothing below is tuned."""
+        return self._hidden_bytes(self.model.units[unit].gradient_output_bytes, samples, None)
+
+    def _hidden_bytes(self, sample_bytes: int, samples: int, tokens: int | None) -> int:
+        """Rows are tokens where the hidden states divide into them, else samples."""
+        item_bytes = ITEM_BYTES[self.model.model.dtype]
+        items = sample_bytes // item_bytes
+        rows = self.model.tokens if items % self.model.tokens == 0 else 1
+        width = items // rows
+        if tokens is not None and rows > 1:
+            rows = tokens
+        return compressed_rows_bytes(samples * rows, width, self.compression, item_bytes)
+
+    def side_input_bytes(self, samples: int, tokens: int | None = None) -> int:
+        """Payload of what later stages get beside the hidden states (attention mask)."""
+        ratio = 1.0 if tokens is None else tokens / self.model.tokens
+        return round(samples * self.model.side_input_bytes * ratio)
+
+    def label_bytes(self, samples: int) -> int:
+        """Payload of the labels, under the vanilla topology only."""
+        return samples * self.model.label_bytes
+
+    def raw_input_bytes(self, samples: int) -> int:
+        """Payload of raw inputs with their labels: what central training uploads."""
+        return samples * (self.model.input_bytes + self.model.label_bytes)
+
+    def module_bytes(self, first_unit: int, last_unit: int) -> int:
+        """Payload of the tunable modules of a range of units (they have their gradients' size)."""
+        return sum(unit.gradient_bytes for unit in self.model.units[first_unit : last_unit + 1])
+
+    def stage_memory_bytes(
+        self, first_unit: int, last_unit: int, batch_size: int, microbatches_in_flight: int = 1
+    ) -> MemoryNeed:
+        """Memory of one stage alone; ``batch_size`` is that of a micro-batch."""
+        residence = Residence(
+            first_unit=first_unit,
+            last_unit=last_unit,
+            samples_in_flight=batch_size * microbatches_in_flight,
+            microbatch_size=batch_size,
+        )
+        return self.memory([residence])
+
+    def memory(self, residences: Iterable[Residence], cache_bytes: int = 0) -> MemoryNeed:
+        """Memory of a device that holds all of ``residences``."""
+        return device_memory(self.model.units, self.optimizer, residences, cache_bytes)
+
+    def cache_bytes(self, first_unit: int, last_unit: int, sessions: int, tokens: int) -> int:
+        """KV caches of ``sessions`` of ``tokens`` tokens each."""
+        per_token = sum(u.kv_bytes_per_token for u in self.model.units[first_unit : last_unit + 1])
+        return sessions * tokens * per_token
