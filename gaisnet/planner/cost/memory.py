@@ -60,9 +60,7 @@ def device_memory(
     for residence, span in zip(held, spans, strict=True):
         for unit in (units[index] for index in span):
             weights += residence.stages * _tunable_bytes(unit)
-            training += residence.stages * _kept_bytes(
-                unit, optimizer, residence.samples_in_flight
-            )
+            training += residence.stages * _kept_bytes(unit, optimizer, residence.samples_in_flight)
             working = max(working, residence.microbatch_size * unit.working_bytes)
     return MemoryNeed(
         weight_bytes=weights, training_bytes=training + working, cache_bytes=cache_bytes

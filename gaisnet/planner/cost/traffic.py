@@ -82,8 +82,11 @@ def body_messages(cost: CostModel, cluster: ClusterPlan, samples: int) -> Iterat
 def module_messages(cost: CostModel, cluster: ClusterPlan) -> Iterator[Message]:
     """Tunable modules from the edge to every stage of the cluster, and back after the round."""
     held = [
-        (owner.device, cost.module_bytes(0, cluster.head_units - 1)
-         + cost.module_bytes(cluster.tail_first_unit, cost.n_units - 1))
+        (
+            owner.device,
+            cost.module_bytes(0, cluster.head_units - 1)
+            + cost.module_bytes(cluster.tail_first_unit, cost.n_units - 1),
+        )
         for owner in cluster.owners
     ]
     held += [(s.device, cost.module_bytes(s.first_unit, s.last_unit)) for s in cluster.body]
@@ -121,9 +124,7 @@ def upload_messages(
     """Raw data that owners get from other devices once, before the first round (centralised)."""
     for owner in cluster.owners:
         for shard in owner.shards:
-            yield from _send(
-                "raw_data", shard, owner.device, cost.raw_input_bytes(samples[shard])
-            )
+            yield from _send("raw_data", shard, owner.device, cost.raw_input_bytes(samples[shard]))
 
 
 def bytes_by_link(messages: Iterable[Message]) -> dict[tuple[str, str], int]:

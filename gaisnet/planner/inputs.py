@@ -1,0 +1,109 @@
+"""The files that a plan is made from, read and checked against each other."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from gaisnet.errors import InputError, MismatchError
+from gaisnet.schema.files import read_model, resolve
+from gaisnet.schema.fleet import Fleet
+from gaisnet.schema.job import Job
+from gaisnet.schema.model import ModelSpec
+from gaisnet.schema.profile import ModelPart, Profile
+
+__all__ = ["Inputs", "check_profile", "read_inputs"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Inputs:
+    """Job, fleet and profiles, and where they were read."""
+
+    job: Job
+    fleet: Fleet
+    model: ModelPart
+    device_profiles: Mapping[str, Profile]
+    job_path: Path
+    fleet_path: Path
+    profile_path: Path
+    device_profile_paths: Mapping[str, Path]
+
+
+def read_inputs(job_path: str | Path) -> Inputs:
+    """Read a job and everything that it names.
+
+    Raises:
+        InputError: A file is missing, malformed or inconsistent.
+        MismatchError: The profile is not of the job's model, tunable modules or optimizer.
+    """
+    path = Path(job_path)
+    job = read_model(path, Job)
+    fleet_path, profile_path = resolve(path, job.fleet), resolve(path, job.profile)
+    fleet = read_model(fleet_path, Fleet)
+    profile = read_model(profile_path, Profile)
+    if profile.model is None:
+        raise InputError(
+            "the profile has no model part",
+            where=str(profile_path),
+            hint=f"make one with `gaisnet profile {job.model.source}`",
+        )
+    check_profile(job, profile.model, where=str(profile_path))
+    check_names(job, fleet, where=str(path))
+    paths = {d.id: resolve(fleet_path, d.profile) for d in fleet.devices if d.profile is not None}
+    read = {path: read_model(path, Profile) for path in sorted(set(paths.values()))}
+    return Inputs(
+        job=job,
+        fleet=fleet,
+        model=profile.model,
+        device_profiles={device: read[path] for device, path in paths.items()},
+        job_path=path,
+        fleet_path=fleet_path,
+        profile_path=profile_path,
+        device_profile_paths=paths,
+    )
+
+
+def check_names(job: Job, fleet: Fleet, where: str | None = None) -> None:
+    """Raises InputError if the job names a device that the fleet lacks."""
+    known = {device.id for device in fleet.devices}
+    named = [("constraints.forbidden_devices", d) for d in job.constraints.forbidden_devices]
+    named += [(f"services[{s.id}].origin", s.origin) for s in job.services if s.origin is not None]
+    for field, device in named:
+        if device not in known:
+            raise InputError(
+                f"{field} names {device!r}, which is no device of the fleet",
+                where=where,
+                hint=f"the fleet has {', '.join(sorted(known))}",
+            )
+
+
+def check_profile(job: Job, model: ModelPart, where: str | None = None) -> None:
+    """Raises MismatchError if ``model`` was profiled as something else than the job wants.
+
+    The weights themselves are compared when the plan is executed, by their fingerprint.
+    """
+    found = [
+        ("model", _describe(job.model, model.model), _describe(model.model, job.model)),
+        ("tunable modules", repr(job.tunable), repr(model.tunable)),
+        ("optimizer", job.fine_tuning.optimizer.kind, model.optimizer),
+    ]
+    for what, wanted, profiled in found:
+        if wanted != profiled:
+            raise MismatchError(
+                f"the profile is of another {what}: the job says {wanted}, it says {profiled}",
+                where=where,
+                hint="profile the job's model again, with the job's tunable modules and optimizer",
+            )
+
+
+def _describe(spec: ModelSpec, other: ModelSpec) -> str:
+    """What must be equal in two specs: sources are relative to different files, and what one
+    leaves to the config cannot be compared."""
+    name = PurePosixPath(spec.source.rstrip("/")).name
+    parts = [f"source …/{name}", f"dtype {spec.dtype}"]
+    if None not in (spec.task, other.task):
+        parts.append(f"task {spec.task}")
+    if None not in (spec.num_labels, other.num_labels):
+        parts.append(f"num_labels {spec.num_labels}")
+    return ", ".join(parts)
