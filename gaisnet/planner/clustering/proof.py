@@ -2,56 +2,89 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
 from gaisnet.planner.clustering.terms import (
+    BoolArray,
     ClusterArrays,
     FloatArray,
     IntArray,
     Subset,
     violations,
 )
-from gaisnet.planner.milp import run_highs
+from gaisnet.planner.milp import MilpOutcome, run_highs
+
+if TYPE_CHECKING:
+    import pulp
 
 __all__ = ["Proof", "lower_bound", "prove"]
 
 SCALE = 1e3
 """Solvers work with absolute tolerances around 1e-6."""
+TOLERANCE = 1e-6
+"""Of scaled objectives."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Proof:
-    """What the MILP says; ``assignment`` is None if no partition is allowed."""
+    """What the MILP says; without an ``assignment`` nothing is better than what was known."""
 
     assignment: IntArray | None
     bound: float
     nodes: int
 
 
-def prove(data: ClusterArrays) -> Proof:
+@dataclass(frozen=True, kw_only=True)
+class _Columns:
+    """Subsets of the members that may be a cluster."""
+
+    member: FloatArray
+    """``[S, N]`` 1 where a member is in the subset."""
+    cost: FloatArray
+    """``[S]`` labels and proximity, which add up over clusters."""
+    shortfall: FloatArray
+    """``[S]`` of speed; the largest one counts."""
+
+    def pick(self, keep: BoolArray) -> _Columns:
+        return _Columns(
+            member=self.member[keep], cost=self.cost[keep], shortfall=self.shortfall[keep]
+        )
+
+
+def prove(data: ClusterArrays, known: float = math.inf) -> Proof:
     """The best partition by set partitioning over all allowed subsets of the members.
 
     Columns are subsets S with their share of the objective; binary y_S says that S is a cluster:
     ``min Σ c_S y_S + w τ`` where each member is in one cluster, ``Σ y_S = K``, and
     ``τ ≥ Σ_{S ∋ i} shortfall_S y_S`` for each member i (exactly one S holds it). Integer
-    solutions are those of problem P2 with binary x_ik, without its symmetries.
+    solutions are those of binary variables "member i is in cluster k", without the symmetries.
+
+    ``known`` is the objective of a partition at hand: with the reduced costs of the relaxation it
+    rules out most columns before the search. ``bound`` is infinite if no partition is allowed.
     """
-    subsets, costs, shortfalls = _columns(data)
-    if not len(subsets):
-        return Proof(assignment=None, bound=0.0, nodes=0)
-    chosen, bound, nodes = _solve(data, subsets, costs, shortfalls)
+    columns = _columns(data)
+    relaxed, root, _ = _solve(data, columns, "Continuous")
+    if relaxed is None:
+        return Proof(assignment=None, bound=known, nodes=0)
+    if root.bound >= SCALE * known - TOLERANCE:
+        return Proof(assignment=None, bound=root.bound / SCALE, nodes=0)
+    reduced = np.array([variable.dj for variable in relaxed])
+    columns = columns.pick(reduced <= SCALE * known - root.bound + TOLERANCE)
+    chosen, found, nodes = _solve(data, columns, "Binary")
     if chosen is None:
-        return Proof(assignment=None, bound=0.0, nodes=nodes)
+        return Proof(assignment=None, bound=known, nodes=nodes)
     assignment: IntArray = np.zeros(data.members, dtype=np.int64)
-    for cluster, members in enumerate(subsets[chosen]):
+    clusters = [s for s, variable in enumerate(chosen) if variable.value() > 0.5]
+    for cluster, members in enumerate(columns.member[clusters]):
         assignment[members > 0.0] = cluster
-    return Proof(assignment=assignment, bound=bound, nodes=nodes)
+    return Proof(assignment=assignment, bound=min(known, found.bound / SCALE), nodes=nodes)
 
 
-def _columns(data: ClusterArrays) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """Members ``[S, N]``, additive cost ``[S]`` and speed shortfall ``[S]`` of allowed subsets."""
+def _columns(data: ClusterArrays) -> _Columns:
     codes = np.arange(1, 2**data.members)
     member: FloatArray = ((codes[:, None] >> np.arange(data.members)) & 1).astype(np.float64)
     found = Subset(
@@ -63,31 +96,37 @@ def _columns(data: ClusterArrays) -> tuple[FloatArray, FloatArray, FloatArray]:
     member = member[violations(data, found) == 0.0]
     labels, _, near = data.weights
     proximity = ((member @ data.distance) * member).sum(axis=1) / 2.0
-    cost = labels * np.abs(member @ data.deviation).sum(axis=1) + near * proximity
-    return member, cost, np.maximum(1.0 - member @ data.speed, 0.0)
+    return _Columns(
+        member=member,
+        cost=labels * np.abs(member @ data.deviation).sum(axis=1) + near * proximity,
+        shortfall=np.maximum(1.0 - member @ data.speed, 0.0),
+    )
 
 
 def _solve(
-    data: ClusterArrays, subsets: FloatArray, costs: FloatArray, shortfalls: FloatArray
-) -> tuple[list[int] | None, float, int]:
-    """Chosen columns (None: infeasible), the solver's own bound, and its nodes."""
+    data: ClusterArrays, columns: _Columns, kind: Literal["Continuous", "Binary"]
+) -> tuple[list[pulp.LpVariable] | None, MilpOutcome, int]:
+    """The variables y (None: infeasible), how the solve ended, and its nodes."""
     import pulp
 
     problem = pulp.LpProblem("clusters", pulp.LpMinimize)
-    y = [problem.add_variable(f"y{s}", cat="Binary") for s in range(len(subsets))]
+    y = [
+        problem.add_variable(
+            f"y{s}", lowBound=0, upBound=None if kind == "Continuous" else 1, cat=kind
+        )
+        for s in range(len(columns.cost))
+    ]
     tau = problem.add_variable("tau", lowBound=0.0)
-    additive = pulp.LpAffineExpression(zip(y, map(float, costs), strict=True))
-    problem += SCALE * (additive + data.weights[1] * tau)
+    additive = pulp.LpAffineExpression(zip(y, map(float, SCALE * columns.cost), strict=True))
+    problem += additive + SCALE * data.weights[1] * tau
     problem += pulp.lpSum(y) == data.clusters
     for i in range(data.members):
-        inside = np.flatnonzero(subsets[:, i])
-        problem += pulp.lpSum(y[s] for s in inside) == 1
-        problem += tau >= pulp.lpSum(float(shortfalls[s]) * y[s] for s in inside)
+        inside = np.flatnonzero(columns.member[:, i])
+        problem += pulp.LpAffineExpression([(y[s], 1) for s in inside]) == 1
+        slow = [(y[s], float(columns.shortfall[s])) for s in inside if columns.shortfall[s] > 0.0]
+        problem += tau >= pulp.LpAffineExpression(slow)
     outcome = run_highs(problem)
-    if not outcome.found:
-        return None, 0.0, outcome.nodes
-    chosen = [s for s, variable in enumerate(y) if variable.value() > 0.5]
-    return chosen, outcome.bound / SCALE, outcome.nodes
+    return (y if outcome.found else None), outcome, outcome.nodes
 
 
 def lower_bound(data: ClusterArrays) -> float:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from gaisnet.planner.clustering.improve import improve, score
@@ -63,19 +65,22 @@ def _impossible(problem: ClusterProblem) -> str | None:
 
 
 def _proven(data: ClusterArrays, best: IntArray, sweeps: int) -> ClusterSolution:
-    proof = prove(data)
-    if proof.assignment is None:
+    """``best`` or what the MILP finds better, with the MILP's bound."""
+    solver = "set-partitioning MILP (HiGHS)"
+    held = not violations(data, sums(data, best)).any()
+    proof = prove(data, terms(data, best).total if held else math.inf)
+    if proof.assignment is None and not held:
         return ClusterSolution(
             status="infeasible",
             reason=f"no partition into {data.clusters} clusters satisfies memory, owners, sizes "
             "and reachability together",
-            solver="set-partitioning MILP (HiGHS)",
+            solver=solver,
             nodes=proof.nodes,
         )
-    if score(data, proof.assignment) < score(data, best) - 1e-12:
+    if proof.assignment is not None and score(data, proof.assignment) < score(data, best):
         best = proof.assignment
     bound = max(proof.bound, lower_bound(data))
-    return _solution(data, best, bound, "set-partitioning MILP (HiGHS)", proof.nodes + sweeps)
+    return _solution(data, best, bound, solver, proof.nodes + sweeps)
 
 
 def _heuristic(data: ClusterArrays, best: IntArray, sweeps: int) -> ClusterSolution:

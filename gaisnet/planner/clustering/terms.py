@@ -13,6 +13,7 @@ import numpy.typing as npt
 from gaisnet.planner.clustering.problem import ClusterProblem, ClusterTerms
 
 __all__ = [
+    "BoolArray",
     "ClusterArrays",
     "FloatArray",
     "IntArray",
@@ -25,6 +26,7 @@ __all__ = [
 ]
 
 FloatArray = npt.NDArray[np.float64]
+BoolArray = npt.NDArray[np.bool_]
 IntArray = npt.NDArray[np.int64]
 
 MEMORY_TOLERANCE = 1e-9
