@@ -1,0 +1,1 @@
+"""Runs a plan: fine-tuning by HFSL, split inference, aggregation, checkpoints, virtual time."""

@@ -1,0 +1,70 @@
+"""Counts what is sent over each directed link."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from gaisnet.executor.frames import Buffer, payload_bytes
+from gaisnet.schema.run import LinkTraffic
+
+__all__ = ["Meter", "add_traffic"]
+
+
+@dataclass(slots=True)
+class _Count:
+    frames: int = 0
+    payload_bytes: int = 0
+    frame_bytes: int = 0
+
+
+class Meter:
+    """Frames, payload bytes (tensors) and frame bytes (all) per sender and receiver.
+
+    What a device hands to itself crosses no link and is not counted.
+    """
+
+    def __init__(self) -> None:
+        self._counts: dict[tuple[str, str], _Count] = {}
+
+    def count(self, sender: str, receiver: str, frame: Buffer) -> None:
+        """Count one frame."""
+        if sender == receiver:
+            return
+        count = self._counts.setdefault((sender, receiver), _Count())
+        count.frames += 1
+        count.payload_bytes += payload_bytes(frame)
+        count.frame_bytes += len(frame)
+
+    def take(self) -> tuple[LinkTraffic, ...]:
+        """What was counted since the last call, by sender and receiver; counting starts anew."""
+        counts, self._counts = self._counts, {}
+        return tuple(
+            LinkTraffic(
+                sender=sender,
+                receiver=receiver,
+                frames=count.frames,
+                payload_bytes=count.payload_bytes,
+                frame_bytes=count.frame_bytes,
+            )
+            for (sender, receiver), count in sorted(counts.items())
+        )
+
+
+def add_traffic(parts: Iterable[LinkTraffic]) -> tuple[LinkTraffic, ...]:
+    """The sum over several counts, by sender and receiver."""
+    sums: dict[tuple[str, str], LinkTraffic] = {}
+    for part in parts:
+        link = part.sender, part.receiver
+        sums[link] = _plus(sums[link], part) if link in sums else part
+    return tuple(sums[link] for link in sorted(sums))
+
+
+def _plus(a: LinkTraffic, b: LinkTraffic) -> LinkTraffic:
+    return LinkTraffic(
+        sender=a.sender,
+        receiver=a.receiver,
+        frames=a.frames + b.frames,
+        payload_bytes=a.payload_bytes + b.payload_bytes,
+        frame_bytes=a.frame_bytes + b.frame_bytes,
+    )
