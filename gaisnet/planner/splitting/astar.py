@@ -78,20 +78,25 @@ class AStar:
         self._value = cutoff
         self._best: Label | None = None
 
-    def run(self, budget: Budget, *, beam: int, gap: float = 0.0) -> Found:
-        """Beam search for an incumbent, then A* until the bound meets it.
+    def run(self, budget: Budget, *, gap: float = 0.0) -> Found:
+        """A* until the bound meets the incumbent.
 
         Args:
             budget: Every expansion is a node; when it is spent, the open labels are the bound.
-            beam: Labels kept per number of segments; 0 leaves the beam out.
             gap: Stop at this relative gap.
         """
         if self._ways.bound >= self._threshold():
             return self._found(self._value)
-        if beam:
-            self._beam(beam, budget)
-        self._cheapest.clear()
         return self._found(self._best_first(budget, gap))
+
+    def beam(self, width: int, budget: Budget) -> Found:
+        """Beam search: level by level, one segment more each; its bound is the root's."""
+        level = self._expand(None)
+        while level:
+            level = heapq.nsmallest(width, level, key=lambda entry: (entry[0], -entry[1].last))
+            budget.nodes += len(level)
+            level = [child for _, label in level for child in self._expand(label)]
+        return self._found(self._ways.bound)
 
     def _found(self, bound: float) -> Found:
         path = self._best.path() if self._best else None
@@ -121,14 +126,6 @@ class AStar:
             for child_f, child in self._expand(label):
                 heapq.heappush(heap, (child_f, -child.last, count := count + 1, child))
         return self._value
-
-    def _beam(self, width: int, budget: Budget) -> None:
-        """Level by level, one segment more each; only complete chains are kept."""
-        level = self._expand(None)
-        while level:
-            level = heapq.nsmallest(width, level, key=lambda entry: (entry[0], -entry[1].last))
-            budget.nodes += len(level)
-            level = [child for _, label in level for child in self._expand(label)]
 
     def _kind(self, device: int) -> int:
         return self._twins.representative[device]

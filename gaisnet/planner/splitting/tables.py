@@ -6,7 +6,6 @@ costs infinity. Entry and exit costs are folded into the segments that begin or 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
@@ -16,7 +15,7 @@ from gaisnet.planner.splitting.evaluate import MEMORY_TOLERANCE
 from gaisnet.planner.splitting.instance import BoolArray, FloatArray, SplitInstance
 from gaisnet.planner.splitting.solution import Objective, Segment
 
-__all__ = ["ChainTables", "branches", "chain_tables", "root_tables"]
+__all__ = ["ChainTables", "branch", "chain_tables", "head_ends", "root_tables"]
 
 
 @dataclass(frozen=True)
@@ -144,22 +143,25 @@ def root_tables(instance: SplitInstance, tables: ChainTables) -> ChainTables:
     )
 
 
-def branches(instance: SplitInstance, root: ChainTables) -> Iterator[ChainTables]:
-    """Plain chains whose solutions together are those of ``root``: one per length of the head.
+def head_ends(instance: SplitInstance, root: ChainTables) -> list[int | None]:
+    """The branches of ``root``, each named by the last unit of the head; None: just one.
 
-    With the head fixed to units 0..j, the tail's memory and busy time know what is left, so that
-    nothing but the tables couples the two.
+    The solutions of all branches together are those of the instance.
     """
     if instance.two_ends is None:
-        yield root
-        return
-    for j in np.flatnonzero(np.isfinite(root.segment_cost[instance.two_ends[0], 0])):
-        yield _branch(instance, root, int(j))
+        return [None]
+    return [int(j) for j in np.flatnonzero(np.isfinite(root.segment_cost[instance.two_ends[0], 0]))]
 
 
-def _branch(instance: SplitInstance, root: ChainTables, j: int) -> ChainTables:
-    """``root`` with the head fixed to units 0..j."""
-    head, tail = instance.two_ends or (0, 0)
+def branch(instance: SplitInstance, root: ChainTables, j: int | None) -> ChainTables:
+    """``root`` with the head fixed to units 0..j.
+
+    The tail's memory and busy time then know what the head has left, so that nothing but the
+    tables couples the two.
+    """
+    if instance.two_ends is None or j is None:
+        return root
+    head, tail = instance.two_ends
     cost, stage = root.segment_cost.copy(), root.segment_stage.copy()
     cost[:, 0], stage[:, 0] = np.inf, np.inf
     cost[head, 0, j], stage[head, 0, j] = (

@@ -1,0 +1,20 @@
+"""Exact model splitting: who holds which consecutive units, with a proven bound."""
+
+from gaisnet.planner.splitting.evaluate import evaluate_split
+from gaisnet.planner.splitting.instance import SplitInstance
+from gaisnet.planner.splitting.problem import DeviceFigures, LinkMatrices, SplitProblem, UnitCost
+from gaisnet.planner.splitting.solution import SplitEvaluation, SplitSolution
+from gaisnet.planner.splitting.solve import solve_instance, solve_split
+
+__all__ = [
+    "DeviceFigures",
+    "LinkMatrices",
+    "SplitEvaluation",
+    "SplitInstance",
+    "SplitProblem",
+    "SplitSolution",
+    "UnitCost",
+    "evaluate_split",
+    "solve_instance",
+    "solve_split",
+]

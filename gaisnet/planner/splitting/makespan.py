@@ -1,0 +1,135 @@
+"""Exact search for the makespan, latency + (M - 1) * period, of one chain problem.
+
+Chains are sorted by their period into intervals [T_a, T_b] of candidate periods. On an interval
+
+    least latency with all stages <= T_b   +   (M - 1) T_a
+
+is a lower bound, with the exact latency or with a Lagrangian bound of it. The interval with the
+smallest bound is split, or solved: the fastest chain within T_b has some period t, and no chain
+with a period in [t, T_b] is better than it, so only [T_a, t) stays open.
+"""
+
+from __future__ import annotations
+
+import heapq
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from gaisnet.planner.splitting.budget import RELATIVE_TOLERANCE, Budget, Found
+from gaisnet.planner.splitting.lagrangian import Prices, improve_prices, no_prices
+from gaisnet.planner.splitting.period import candidate_periods
+from gaisnet.planner.splitting.solution import Segment
+from gaisnet.planner.splitting.tables import ChainTables
+
+__all__ = ["MakespanSearch", "Solver"]
+
+Solver = Callable[[ChainTables, float, Prices | None], Found]
+"""Solves a chain problem below a cutoff: ``solver(tables, cutoff, prices)``."""
+
+_FEW_CANDIDATES = 8
+_INTERVAL_ROUNDS = 12
+
+
+@dataclass(frozen=True)
+class _Interval:
+    """Chains whose period is one of the candidates ``first..last``."""
+
+    first: int
+    last: int
+    latency_s: float
+    """Lower bound of the latency of such chains."""
+    prices: Prices
+
+
+class MakespanSearch:
+    """Shortest makespan of one chain problem, below a cutoff."""
+
+    def __init__(
+        self,
+        tables: ChainTables,
+        microbatches: int,
+        latency_solver: Solver,
+        period_solver: Solver,
+        cutoff: float = math.inf,
+    ) -> None:
+        self._tables, self._waits = tables, microbatches - 1
+        self._latency_solver, self._period_solver = latency_solver, period_solver
+        self._candidates = candidate_periods(tables)
+        self._path: list[Segment] | None = None
+        self._value = cutoff
+
+    def run(self, budget: Budget, gap: float = 0.0) -> Found:
+        """Solve for the period and the latency alone, then close the intervals between."""
+        shortest = self._period_solver(self._tables, math.inf, None)
+        if math.isinf(shortest.bound):
+            return Found(None, self._value, self._value)
+        self._offer(shortest.path)
+        first = int(np.searchsorted(self._candidates, shortest.bound))
+        prices = no_prices(self._tables)
+        everything = _Interval(first, len(self._candidates) - 1, 0.0, prices)
+        bound = self._close(everything, budget, gap)
+        return Found(self._path, self._value, min(bound, self._value))
+
+    def _close(self, everything: _Interval, budget: Budget, gap: float) -> float:
+        """Best first over intervals; the bound when it ends."""
+        heap = [(self._bound(everything), 0, everything)]
+        count = 0
+        while heap:
+            bound, _, interval = heapq.heappop(heap)
+            if bound >= self._value * (1 - max(gap, RELATIVE_TOLERANCE)) or budget.exhausted:
+                return bound
+            wide = interval.last - interval.first >= _FEW_CANDIDATES
+            parts = self._split(interval) if wide and self._far(interval) else None
+            for part in parts or self._solve(interval):
+                heapq.heappush(heap, (self._bound(part), count := count + 1, part))
+        return self._value
+
+    def _bound(self, interval: _Interval) -> float:
+        return interval.latency_s + self._waits * float(self._candidates[interval.first])
+
+    def _far(self, interval: _Interval) -> bool:
+        """Do the periods differ by enough for half of them to be ruled out by their bound?"""
+        ends = self._candidates[[interval.first, interval.last]]
+        return self._waits * float(ends[1] - ends[0]) > 0.5 * (self._value - self._bound(interval))
+
+    def _split(self, interval: _Interval) -> list[_Interval]:
+        middle = (interval.first + interval.last) // 2
+        tables = self._tables.within(float(self._candidates[middle]))
+        target = self._value - self._waits * float(self._candidates[interval.first])
+        prices, latency_s, path, _ = improve_prices(
+            tables, interval.prices, incumbent=target, rounds=_INTERVAL_ROUNDS
+        )
+        self._offer(path)
+        lower = _Interval(interval.first, middle, max(latency_s, interval.latency_s), prices)
+        upper = _Interval(middle + 1, interval.last, interval.latency_s, interval.prices)
+        return [lower, upper]
+
+    def _solve(self, interval: _Interval) -> list[_Interval]:
+        """Fastest chain within the interval's longest period; what is left open after it."""
+        tables = self._tables.within(float(self._candidates[interval.last]))
+        target = self._value - self._waits * float(self._candidates[interval.first])
+        found = self._latency_solver(tables, target, interval.prices)
+        last = interval.last
+        if found.path is not None:
+            self._offer(found.path)
+            period_s = self._tables.period_of(found.path)
+            if found.bound >= found.value * (1 - RELATIVE_TOLERANCE):
+                last = int(np.searchsorted(self._candidates, period_s)) - 1
+        elif found.bound >= target * (1 - RELATIVE_TOLERANCE):
+            return []
+        if last < interval.first:
+            return []
+        return [
+            _Interval(interval.first, last, max(found.bound, interval.latency_s), interval.prices)
+        ]
+
+    def _offer(self, path: list[Segment] | None) -> None:
+        """Take ``path`` as incumbent if it is better."""
+        if path is None:
+            return
+        value = self._tables.cost_of(path) + self._waits * self._tables.period_of(path)
+        if value < self._value:
+            self._path, self._value = path, value
