@@ -36,29 +36,32 @@ class Anatomy:
     """Modules and parameters that every stage needs (a position bias that all blocks read)."""
     head: tuple[str, ...]
     """The modules of the epilogue that are not part of the base model: the task's head."""
-    hidden_arity: int
-    """0 if a block returns the hidden state itself, else the length of the tuple it returns."""
     hidden_index: int
-    """Where in that tuple the hidden state stands."""
+    """Where in the tuple that a block returns the hidden state stands."""
+    block_outputs: tuple[tuple[object, ...] | None, ...]
+    """What each block returned in the probe, without its tensors; ``None`` where a block returns
+    the hidden state itself and no tuple."""
     hidden_size: int
     """Width of the hidden state."""
     output_key: str
     """Which field of the model's output is the answer: ``logits`` or ``last_hidden_state``."""
     prologue_shapes: Mapping[str, object]
-    """What each prologue module returned in the probe; see ``probe.shape_of``."""
+    """What each prologue module returned in the probe; tensors as meta tensors."""
     block_extras: frozenset[str]
     """Names of the tensor arguments that blocks get besides the hidden state."""
     parameter_units: Mapping[str, tuple[int, ...]]
-    """Units that need each parameter, ascending; several for tied and common parameters."""
+    """Units that need each parameter, ascending; several for tied and common ones. A tied
+    parameter stands under each of its names."""
+
+    @property
+    def output_index(self) -> int | None:
+        """Where in a block's output the hidden state stands; ``None`` if it is the output."""
+        return None if self.block_outputs[0] is None else self.hidden_index
 
     @property
     def n_units(self) -> int:
         """Units of the model: the blocks, the prologue and the epilogue."""
         return self.n_blocks + 2
-
-    def tied(self) -> dict[str, tuple[int, ...]]:
-        """Parameters that more than one unit needs, with those units."""
-        return {name: units for name, units in self.parameter_units.items() if len(units) > 1}
 
 
 def find_anatomy(module: nn.Module, inputs: Mapping[str, Tensor]) -> Anatomy:
@@ -81,8 +84,8 @@ def find_anatomy(module: nn.Module, inputs: Mapping[str, Tensor]) -> Anatomy:
         epilogue=tuple(epilogue),
         common=tuple(common),
         head=tuple(_head(module, epilogue, block_path)),
-        hidden_arity=trace.hidden_arity,
         hidden_index=trace.hidden_index,
+        block_outputs=tuple(trace.block_outputs),
         hidden_size=trace.hidden_size,
         output_key=trace.output_key,
         prologue_shapes={path: trace.prologue_outputs[path] for path in prologue},
@@ -100,7 +103,7 @@ def _classify(module: nn.Module, trace: Trace) -> tuple[list[str], list[str], li
     common: list[str] = []
     for path in trace.roots:
         before, after = path in trace.before, path in trace.after
-        shared = _owns(module, path, trace.extra_parameters)
+        shared = path in trace.shared or _owns(module, path, trace.extra_parameters)
         if shared or (before and after):
             common.append(path)
         elif before:
@@ -146,4 +149,7 @@ def _parameter_units(
         if not found:
             raise ModelError(f"{type(module).__name__}: no unit holds the parameter {name}")
         units.setdefault(id(parameter), set()).update(*found)
-    return {name: tuple(sorted(units[id(p)])) for name, p in module.named_parameters()}
+    return {
+        name: tuple(sorted(units[id(parameter)]))
+        for name, parameter in module.named_parameters(remove_duplicate=False)
+    }

@@ -7,10 +7,13 @@ import dataclasses
 from torch import nn
 
 from gaisnet.errors import ModelError
+from gaisnet.models.adapters import attach_adapters
 from gaisnet.models.foundation import FoundationModel
 from gaisnet.models.load import seeded
 from gaisnet.models.lora import attach_lora
+from gaisnet.models.prompts import attach_deep_prompts
 from gaisnet.schema.model import (
+    AdapterSpec,
     BitFitSpec,
     FullSpec,
     HeadSpec,
@@ -61,8 +64,10 @@ def _attach(model: FoundationModel, tunable: TunableSpec) -> nn.Module:
         _tune_head(model)
     elif isinstance(tunable, BitFitSpec):
         _tune_biases(model)
+    elif isinstance(tunable, AdapterSpec):
+        attach_adapters(model, tunable)
     else:
-        raise NotImplementedError
+        attach_deep_prompts(model, tunable)
     return model.module
 
 
@@ -78,7 +83,11 @@ def _tune_head(model: FoundationModel) -> None:
         head = model.bare.get_submodule(path)
         for name, parameter in head.named_parameters(prefix=path):
             if len(model.units_of(name)) > 1:
-                raise ModelError("")
+                raise ModelError(
+                    f"the head of {model.architecture} is tied to the embeddings ({name}), "
+                    "so it cannot be tuned alone",
+                    hint="tune it with lora or adapter",
+                )
             parameter.requires_grad_(True)
 
 

@@ -27,7 +27,7 @@ def find_block_list(module: nn.Module) -> str:
     parameters; lists inside the members of another list (experts) do not count.
 
     Raises:
-        ModelError: There is no such list, or there are two chains (encoder and decoder, two towers).
+        ModelError: There is no such list, or there are two (encoder and decoder, two towers).
     """
     if getattr(getattr(module, "config", None), "is_encoder_decoder", False):
         raise refuse(module, "it is an encoder-decoder, whose two chains cross")

@@ -13,6 +13,8 @@ from gaisnet.schema.model import Task
 __all__ = ["example_inputs", "raw_inputs", "text_config"]
 
 _DEFAULT_TOKENS = 32
+_ANY_VOCABULARY = 128
+"""For models over characters, whose config gives no vocabulary."""
 _MASKED_SHARE = 0.15
 
 
@@ -87,7 +89,8 @@ def _text(
     text = text_config(config)
     tokens = sequence_length or min(_DEFAULT_TOKENS, _most_tokens(text))
     special = _special_tokens(text)
-    usable = torch.tensor([i for i in range(text.vocab_size) if i not in special])
+    vocabulary = getattr(text, "vocab_size", _ANY_VOCABULARY)
+    usable = torch.tensor([i for i in range(vocabulary) if i not in special])
     picks = torch.randint(len(usable), (batch_size, tokens), generator=generator)
     return {"input_ids": usable[picks], "attention_mask": torch.ones(batch_size, tokens).long()}
 
@@ -100,11 +103,9 @@ def _most_tokens(text: Any) -> int:
 
 def _special_tokens(text: Any) -> set[int]:
     names = ("pad_token_id", "bos_token_id", "eos_token_id", "mask_token_id")
-    found: set[int] = set()
-    for name in names:
-        value = getattr(text, name, None)
-        found |= set(value) if isinstance(value, (list, tuple)) else {value}
-    return found
+    values = (getattr(text, name, None) for name in names)
+    lists = (value if isinstance(value, (list, tuple)) else [value] for value in values)
+    return {token for tokens in lists for token in tokens if token is not None}
 
 
 def _mask_token(module: nn.Module) -> int:
@@ -114,9 +115,10 @@ def _mask_token(module: nn.Module) -> int:
 
 
 def _image_shape(module: nn.Module, config: Any) -> tuple[int, ...]:
-    size = getattr(config, "image_size", 224)
+    vision = getattr(config, "vision_config", config)
+    size = getattr(vision, "image_size", 224)
     height, width = size if isinstance(size, (list, tuple)) else (size, size)
-    return (getattr(config, "num_channels", 3), height, width)
+    return (getattr(vision, "num_channels", 3), height, width)
 
 
 def _spectrogram_shape(module: nn.Module, config: Any) -> tuple[int, ...]:
@@ -125,6 +127,9 @@ def _spectrogram_shape(module: nn.Module, config: Any) -> tuple[int, ...]:
 
 
 def _wave_shape(module: nn.Module, config: Any) -> tuple[int, ...]:
+    """A second of sound; or a spectrogram, where the config says how long it is."""
+    if hasattr(config, "num_mel_bins") and hasattr(config, "max_length"):
+        return (config.max_length, config.num_mel_bins)
     return (16000,)
 
 

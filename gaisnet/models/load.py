@@ -75,6 +75,8 @@ def load_model(spec: ModelSpec, *, device: str = "cpu") -> FoundationModel:
     """
     config = _read_config(spec)
     task = spec.task or _deduce_task(config)
+    if config.architectures is None:
+        config.architectures = []
     if spec.num_labels is not None:
         config.num_labels = spec.num_labels
     module = _build(spec, config, task, device)

@@ -22,6 +22,9 @@ _QUERIES_AND_VALUES = (
     ("query_proj", "value_proj"),
     ("q_lin", "v_lin"),
     ("q", "v"),
+    ("Wq", "Wv"),
+    ("q_b_proj", "kv_b_proj"),
+    ("q_proj", "kv_b_proj"),
 )
 """What attention's queries and values are called, most usual first."""
 
@@ -64,8 +67,10 @@ def attach_lora(model: FoundationModel, spec: LoraSpec, heads: Iterable[str]) ->
 def default_targets(model: FoundationModel) -> tuple[str, ...]:
     """Suffixes of the maps that make attention's queries and values.
 
+    Where the blocks have no such maps under a known name, all their linear maps.
+
     Raises:
-        ModelError: The blocks have no such map under a known name.
+        ModelError: The blocks have no linear maps.
     """
     blocks = model.bare.get_submodule(model.anatomy.block_path)
     linear = (nn.Linear, Conv1D)
@@ -76,10 +81,12 @@ def default_targets(model: FoundationModel) -> tuple[str, ...]:
     for fused in _FUSED:
         if fused in names:
             return (fused,)
-    raise ModelError(
-        f"no attention maps with a known name in {model.architecture}: {', '.join(sorted(names))}",
-        hint="name the modules to adapt under tunable.targets",
-    )
+    if not names:
+        raise ModelError(
+            f"{model.architecture} has no linear maps in its blocks, so no place for LoRA",
+            hint="tune it with head, bitfit or full",
+        )
+    return tuple(sorted(names))
 
 
 def _any_conv1d(module: nn.Module, targets: Iterable[str]) -> bool:

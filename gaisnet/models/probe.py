@@ -8,6 +8,8 @@ which belong to the epilogue. It works on the meta device, where only the compar
 
 from __future__ import annotations
 
+import inspect
+import itertools
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -39,10 +41,12 @@ class Trace:
     extra_parameters: set[str] = field(default_factory=set)
     """Parameters on which other arguments of the blocks depend."""
     extra_names: set[str] = field(default_factory=set)
-    """Names (or positions) of the other tensor arguments of the blocks."""
+    """Names of the other tensor arguments of the blocks."""
     prologue_outputs: dict[str, Any] = field(default_factory=dict)
     """What modules before the first block returned, tensors replaced by meta tensors."""
-    hidden_arity: int = 0
+    shared: set[str] = field(default_factory=set)
+    """Modules before the first block whose outputs the blocks receive beside the hidden state."""
+    block_outputs: list[tuple[Any, ...] | None] = field(default_factory=list)
     hidden_index: int = 0
     hidden_size: int = 0
     output_key: str = "logits"
@@ -64,15 +68,19 @@ class _Recorder:
         self.phase = "before"
         self.phases: dict[nn.Module, set[str]] = {}
         self.outputs: dict[nn.Module, Any] = {}
+        self.extra_storages: set[int] = set()
 
     def enter_block(self, block: nn.Module, args: Any, kwargs: Any) -> None:
         hidden = hidden_argument(args, kwargs)
+        names = inspect.signature(block.forward).parameters
+        named = [*zip(names, args, strict=False), *kwargs.items()]
         extras = {
             name: found
-            for name, value in [*enumerate(args), *kwargs.items()]
+            for name, value in named
             if value is not hidden and (found := list(tensors_in(value)))
         }
-        self.calls.append((block, _BlockCall(hidden, {str(k): v for k, v in extras.items()})))
+        self.calls.append((block, _BlockCall(hidden, extras)))
+        self.extra_storages |= {_storage(t) for found in extras.values() for t in found}
         self.phase = "inside"
         torch.set_grad_enabled(False)
 
@@ -89,7 +97,7 @@ class _Recorder:
 
     def leave(self, module: nn.Module, args: Any, output: Any) -> None:
         if self.phase == "before":
-            self.outputs[module] = _on_meta(output)
+            self.outputs[module] = output
 
 
 def probe(module: nn.Module, block_path: str, inputs: Mapping[str, Tensor]) -> Trace:
@@ -116,7 +124,7 @@ def hidden_argument(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Tensor:
     for value in (*args[:1], kwargs.get("hidden_states"), *args, *kwargs.values()):
         if isinstance(value, Tensor):
             return value
-    raise LookupError("a block was called without any tensor")
+    raise LookupError("a block is called without any tensor")
 
 
 def tensors_in(value: Any) -> Iterator[Tensor]:
@@ -147,6 +155,8 @@ def _run(
     try:
         with torch.enable_grad():
             outputs = module(**inputs, return_dict=True)
+    except (RuntimeError, ValueError, TypeError, AttributeError, LookupError) as error:
+        raise refuse(module, f"it fails on a sample batch: {error}") from error
     finally:
         for handle in handles:
             handle.remove()
@@ -173,12 +183,11 @@ def _read_blocks(module: nn.Module, recorder: _Recorder, trace: Trace) -> None:
     if called != list(recorder.blocks):
         raise refuse(module, "its blocks do not run one after the other")
     calls = [call for _, call in recorder.calls]
-    positions = {_handed_on(module, a.output, b) for a, b in zip(calls, calls[1:], strict=False)}
+    positions = {_handed_on(module, a.output, b) for a, b in itertools.pairwise(calls)}
     if len(positions) > 1:
         raise refuse(module, "its blocks return different things")
-    output = calls[-1].output
+    trace.block_outputs = [_without_tensors(call.output) for call in calls]
     trace.hidden_index = positions.pop() if positions else 0
-    trace.hidden_arity = len(output) if isinstance(output, (tuple, list)) else 0
     trace.hidden_size = calls[0].hidden.shape[-1]
     trace.extra_names = {name for call in calls for name in call.extras}
 
@@ -198,9 +207,9 @@ def _handed_on(module: nn.Module, output: Any, following: _BlockCall) -> int:
 def _read_graphs(module: nn.Module, recorder: _Recorder, outputs: Any, trace: Trace) -> None:
     names = {id(parameter): name for name, parameter in module.named_parameters()}
     first = recorder.calls[0][1]
-    trace.hidden_parameters = {names[i] for i in _leaves([first.hidden])}
+    trace.hidden_parameters = {names[i] for i in _leaves([first.hidden]) & names.keys()}
     extras = [t for _, call in recorder.calls for found in call.extras.values() for t in found]
-    trace.extra_parameters = {names[i] for i in _leaves(extras)}
+    trace.extra_parameters = {names[i] for i in _leaves(extras) & names.keys()}
     trace.output_key = "logits" if "logits" in outputs else "last_hidden_state"
     if trace.output_key not in outputs:
         raise refuse(module, f"it answers with {', '.join(outputs)} instead of logits")
@@ -232,7 +241,9 @@ def _read_roots(module: nn.Module, block_path: str, recorder: _Recorder, trace: 
         trace.roots.append(path)
         if "before" in phases:
             trace.before.add(path)
-            trace.prologue_outputs[path] = recorder.outputs[part]
+            trace.prologue_outputs[path] = _on_meta(recorder.outputs[part])
+            if {_storage(t) for t in tensors_in(recorder.outputs[part])} & recorder.extra_storages:
+                trace.shared.add(path)
         if "after" in phases:
             trace.after.add(path)
     held = (*trace.roots, block_path)
@@ -275,6 +286,18 @@ def _check_raw_input_stays_out(
 def _other(name: str, tensor: Tensor) -> Tensor:
     """Another raw input of the same kind; masks and positions stay."""
     return tensor if "mask" in name or "position" in name else tensor.flip(0, -1)
+
+
+def _storage(tensor: Tensor) -> int:
+    """Identifies the memory that a tensor shares with its views."""
+    return int(tensor.untyped_storage()._cdata)
+
+
+def _without_tensors(output: Any) -> tuple[Any, ...] | None:
+    """A block's output tuple with its constants alone."""
+    if isinstance(output, Tensor):
+        return None
+    return tuple(None if any(True for _ in tensors_in(value)) else value for value in output)
 
 
 def _on_meta(value: Any) -> Any:

@@ -26,17 +26,6 @@ from gaisnet.models.inputs import text_config
 __all__ = ["KVSession"]
 
 
-class _Counter(DynamicLayer):  # type: ignore[misc]
-    """A foreign layer: it only knows how many tokens have passed."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.length = 0
-
-    def get_seq_length(self) -> int:
-        return self.length
-
-
 class KVSession:
     """Keys, values, padding and positions of one batch at one stage.
 
@@ -117,16 +106,18 @@ class KVSession:
 
 
 def _foreign(cache: Cache, index: int) -> Any:
+    """A layer that another stage holds: here it only knows how many tokens have passed."""
     layer = cache.layers[index]
-    if type(layer) is DynamicLayer:
-        layer = cache.layers[index] = _Counter()
+    if isinstance(layer, DynamicLayer) and not isinstance(layer, DynamicSlidingWindowLayer):
+        layer.tokens_passed = 0
+        layer.get_seq_length = lambda: layer.tokens_passed
     return layer
 
 
 def _count(layers: list[Any], length: int) -> None:
     for layer in layers:
-        if isinstance(layer, _Counter):
-            layer.length = length
+        if hasattr(layer, "tokens_passed"):
+            layer.tokens_passed = length
         if isinstance(layer, DynamicSlidingWindowLayer):
             layer.cumulative_length = length
         if isinstance(layer, LinearAttentionCacheLayerMixin):

@@ -91,7 +91,7 @@ def rewire(shell: nn.Module, anatomy: Anatomy, first_unit: int, last_unit: int) 
     blocks = list(shell.get_submodule(anatomy.block_path).children())
     for index, block in enumerate(blocks):
         if not first_unit <= index + 1 <= last_unit:
-            _bypass(block, anatomy, wire if index == 0 and first_unit > 0 else None)
+            _bypass(block, anatomy, index, wire if index == 0 and first_unit > 0 else None)
     if first_unit > 0:
         for path in anatomy.prologue:
             _silence(shell.get_submodule(path), anatomy.prologue_shapes[path], wire)
@@ -125,16 +125,17 @@ class _StopAfter:
     """Ends the pass with the hidden state that the block returned."""
 
     def __init__(self, anatomy: Anatomy) -> None:
-        self.index = anatomy.hidden_index if anatomy.hidden_arity else None
+        self.index = anatomy.output_index
 
     def __call__(self, block: nn.Module, args: Any, output: Any) -> None:
         raise Cut(output if self.index is None else output[self.index])
 
 
-def _bypass(block: nn.Module, anatomy: Anatomy, wire: Wire | None) -> None:
+def _bypass(block: nn.Module, anatomy: Anatomy, number: int, wire: Wire | None) -> None:
     """Make a foreign block hand on what it gets, or, with a wire, what the stage received."""
     _clear_hooks(block)
-    arity, index = anatomy.hidden_arity, anatomy.hidden_index
+    template = anatomy.block_outputs[number]
+    index = anatomy.hidden_index
 
     def forward(*args: Any, **kwargs: Any) -> Any:
         if wire is None:
@@ -143,7 +144,9 @@ def _bypass(block: nn.Module, anatomy: Anatomy, wire: Wire | None) -> None:
             hidden = wire.received()
             if wire.on_enter is not None:
                 wire.on_enter()
-        return hidden if not arity else tuple(hidden if i == index else None for i in range(arity))
+        if template is None:
+            return hidden
+        return tuple(hidden if i == index else value for i, value in enumerate(template))
 
     block.forward = forward
 

@@ -17,6 +17,9 @@ from gaisnet.models.state import load_state
 
 __all__ = ["Stage", "cut", "make_stage", "side_inputs"]
 
+_STATE_CACHE = "cache_params"
+"""What state space models call their cache; they mask padding in the prompt only."""
+
 _TOKEN_MASK = "token_mask"
 """Side input: which input tokens are not padding, for heads that read the last real token."""
 
@@ -45,7 +48,8 @@ class Stage(nn.Module):
         self.shell = shell
         self.config = model.config
         self._owned = dict(owned)
-        self._anatomy = model.anatomy
+        self.anatomy = model.anatomy
+        """Where the whole model's units are."""
         self._wire = rewire(shell, model.anatomy, first_unit, last_unit)
         self._call = _CallShape(model)
 
@@ -58,6 +62,11 @@ class Stage(nn.Module):
     def is_last(self) -> bool:
         """Whether the stage answers with logits."""
         return self.last_unit == self.n_units - 1
+
+    @property
+    def can_generate(self) -> bool:
+        """Whether the model keeps a cache that can be split."""
+        return self._call.cache_name is not None
 
     @property
     def has_tunable(self) -> bool:
@@ -85,8 +94,17 @@ class Stage(nn.Module):
         load_state(self.parameters_tuned(), state)
 
     def new_session(self) -> KVSession:
-        """An empty key-value cache of this stage for one generating batch."""
-        return KVSession(self.config, self._anatomy.n_blocks, self.first_unit, self.last_unit)
+        """An empty key-value cache of this stage for one generating batch.
+
+        Raises:
+            ModelError: The model keeps no cache of the usual kind.
+        """
+        if self._call.cache_name is None:
+            raise ModelError(
+                f"{type(self.shell).__name__} cannot generate over a split: "
+                "it keeps no key-value cache of the usual kind"
+            )
+        return KVSession(self.config, self.anatomy.n_blocks, self.first_unit, self.last_unit)
 
     def forward(
         self,
@@ -122,7 +140,7 @@ class Stage(nn.Module):
             self._wire.hidden = self._wire.on_enter = None
             if session is not None:
                 session.passed_above()
-        result = outputs[self._anatomy.output_key]
+        result = outputs[self.anatomy.output_key]
         assert isinstance(result, Tensor)
         return result
 
@@ -137,6 +155,7 @@ class _CallShape:
         self.raw_shape = tuple(shape[1:])
         self.pad_token_id = getattr(model.config, "pad_token_id", None)
         self.parameters = frozenset(inspect.signature(type(model.bare).forward).parameters)
+        self.cache_name = _cache_name(model.bare, self.parameters)
         self.fixed = {"use_cache": False} if "use_cache" in self.parameters else {}
 
     def arguments(self, inputs: Mapping[str, Tensor], hidden: Tensor | None) -> dict[str, Any]:
@@ -162,9 +181,10 @@ class _CallShape:
         mask, positions = session.extend(
             source.shape[0], source.shape[1], inputs.get("attention_mask"), source.device
         )
-        kwargs.update(past_key_values=session.cache, use_cache=True)
+        kwargs.update({str(self.cache_name): session.cache, "use_cache": True})
         kwargs.pop("attention_mask", None)
-        if mask is not None:
+        state_space = self.cache_name == _STATE_CACHE
+        if mask is not None and not (state_space and mask.shape[1] > source.shape[1]):
             kwargs["attention_mask"] = mask
         if "position_ids" in self.parameters:
             kwargs["position_ids"] = positions
@@ -181,6 +201,14 @@ class _CallShape:
         if token_mask is None or pad is None:
             return torch.full(hidden.shape[:2], token, device=hidden.device)
         return torch.where(token_mask.bool(), token, pad)
+
+
+def _cache_name(module: Any, parameters: frozenset[str]) -> str | None:
+    """What ``forward`` calls its cache; ``None`` if the model has none that we can fill."""
+    supports = getattr(module, "_supports_default_dynamic_cache", None)
+    if not callable(supports) or not supports():
+        return None
+    return next((name for name in ("past_key_values", _STATE_CACHE) if name in parameters), None)
 
 
 _SIDE_INPUTS = frozenset({"attention_mask", "position_ids"})
