@@ -1,0 +1,113 @@
+"""What crosses the cut after each unit, and what the chain is fed, in bytes per sample."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from gaisnet.models.foundation import FoundationModel
+from gaisnet.models.stage import side_inputs
+from gaisnet.models.state import needs_gradient
+from gaisnet.profiler.passage import Listener, forward_inputs, run_pass
+from gaisnet.profiler.unpadded import as_without_padding
+
+__all__ = ["Cuts", "kv_bytes_per_token", "measure_cuts"]
+
+_KV_TOKENS = 4
+
+
+@dataclass(frozen=True)
+class Cuts:
+    """Bytes of one sample."""
+
+    output_bytes: tuple[int, ...]
+    """Forward over the cut after each unit; the last unit's is its answer."""
+    gradient_output_bytes: tuple[int, ...]
+    """Backward over the same cut: 0 where nothing at or below the unit is tuned."""
+    input_bytes: int
+    """Raw input."""
+    side_input_bytes: int
+    """What every later stage gets beside the hidden state."""
+    label_bytes: int
+    tokens: int
+    """Length of the hidden state before the first block."""
+
+
+def measure_cuts(model: FoundationModel, tokens: int | None, seed: int) -> Cuts:
+    """Sizes at every cut, from the shapes of one pass.
+
+    Args:
+        model: On the meta device, with its tunable modules attached.
+        tokens: Sequence length, for text.
+        seed: Seed of the batch.
+    """
+    batch = model.example_inputs(1, tokens, seed)
+    sizes = _Sizes(model.n_units)
+    with as_without_padding():
+        run_pass(model, batch, sizes, backward=False)
+    last = model.n_units - 1
+    gradients = (
+        size if unit < last and needs_gradient(model, unit) else 0
+        for unit, size in enumerate(sizes.output_bytes)
+    )
+    raw = {k: v for k, v in batch.items() if k not in ("labels", "attention_mask", "position_ids")}
+    return Cuts(
+        output_bytes=tuple(sizes.output_bytes),
+        gradient_output_bytes=tuple(gradients),
+        input_bytes=_bytes(raw.values()),
+        side_input_bytes=_bytes(side_inputs(model, batch).values()),
+        label_bytes=_bytes([batch["labels"]]),
+        tokens=sizes.tokens,
+    )
+
+
+def kv_bytes_per_token(model: FoundationModel) -> list[int] | None:
+    """Bytes that one token adds to the key-value cache of each unit.
+
+    Read off the caches that the model makes for two lengths. Zeros for models that do not
+    generate; ``None`` if the cache has another layout than one layer a block.
+
+    Args:
+        model: On the meta device.
+    """
+    if model.task != "causal_lm":
+        return [0] * model.n_units
+    short, long = (_cache_bytes(model, _KV_TOKENS + extra) for extra in (0, 1))
+    if short is None or long is None or len(short) != model.anatomy.n_blocks:
+        return None
+    return [0, *(b - a for a, b in zip(short, long, strict=True)), 0]
+
+
+class _Sizes(Listener):
+    def __init__(self, n_units: int) -> None:
+        self.output_bytes = [0] * n_units
+        self.tokens = 1
+
+    def cut(self, unit: int, hidden: Tensor) -> None:
+        self.output_bytes[unit] = _bytes([hidden])
+        if unit == 0:
+            self.tokens = hidden.shape[1] if hidden.dim() > 2 else 1
+
+
+def _cache_bytes(model: FoundationModel, tokens: int) -> list[int] | None:
+    inputs = forward_inputs(model, model.example_inputs(1, tokens))
+    inputs["use_cache"] = True
+    with as_without_padding(), torch.no_grad():
+        cache = model.bare(**inputs, return_dict=True).get("past_key_values")
+    layers = getattr(cache, "layers", None)
+    if layers is None:
+        return None
+    return [_bytes(_cached(layer)) for layer in layers]
+
+
+def _cached(layer: Any) -> list[Tensor]:
+    held = (getattr(layer, name, None) for name in ("keys", "values"))
+    return [tensor for tensor in held if isinstance(tensor, Tensor)]
+
+
+def _bytes(tensors: Iterable[Tensor]) -> int:
+    return sum(tensor.numel() * tensor.element_size() for tensor in tensors)

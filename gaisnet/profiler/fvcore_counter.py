@@ -1,0 +1,135 @@
+"""Second witness: fvcore's trace of the forward pass.
+
+fvcore counts multiply-adds, so its figures are doubled; it does not know fused attention, so it
+is told; and it adds a few operations for norms, which the other two leave out, so it is told not
+to. The traced model is hollow (weights of zeros without memory) and its matrix products are not
+computed, only shaped, so a model of any size is traced in little time and memory.
+"""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections import Counter
+from collections.abc import Sequence
+from contextlib import ExitStack
+from typing import Any
+from unittest.mock import patch
+
+import torch
+from fvcore.nn import FlopCountAnalysis
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from gaisnet.models.foundation import FoundationModel
+from gaisnet.profiler.passage import forward_inputs
+from gaisnet.profiler.unpadded import ASKS_FOR_TRACING
+
+__all__ = ["fvcore_flops"]
+
+_NORMS = ("layer_norm", "batch_norm", "group_norm", "instance_norm")
+_ATTENTION = "aten::scaled_dot_product_attention"
+_PREFIX = "inner"
+
+
+def fvcore_flops(model: FoundationModel, tokens: int | None, seed: int) -> list[int | None]:
+    """Forward FLOPs of one sample in every unit; ``None`` everywhere if it cannot be traced.
+
+    Args:
+        model: Hollow (see ``standins.make_hollow``), with its tunable modules attached.
+        tokens: Sequence length, for text.
+        seed: Seed of the batch.
+    """
+    inputs = forward_inputs(model, model.example_inputs(1, tokens, seed))
+    named = {name: value for name, value in inputs.items() if isinstance(value, Tensor)}
+    fixed = {name: value for name, value in inputs.items() if name not in named}
+    call = _Positional(model, list(named), fixed)
+    try:
+        by_module = _trace(call, tuple(named.values()))
+    except (RuntimeError, TypeError, ValueError, NotImplementedError, KeyError):
+        return [None] * model.n_units
+    return _by_unit(model, by_module)
+
+
+class _Positional(nn.Module):
+    """The model as fvcore wants it: tensors in, one tensor out."""
+
+    def __init__(self, model: FoundationModel, names: list[str], fixed: dict[str, Any]) -> None:
+        super().__init__()
+        self.inner = model.bare
+        self._names = names
+        self._fixed = fixed
+        self._key = model.anatomy.output_key
+        blocks = self.inner.get_submodule(model.anatomy.block_path)
+        self._first_block = next(iter(blocks.children()))
+
+    def forward(self, *tensors: Tensor) -> Any:
+        named = dict(zip(self._names, tensors, strict=True))
+        with ExitStack() as stack:
+            handle = self._first_block.register_forward_pre_hook(
+                lambda *_: stack.enter_context(_ShapesOnly()) and None, prepend=True
+            )
+            stack.callback(handle.remove)
+            return self.inner(**named, **self._fixed, return_dict=True)[self._key]
+
+
+def _trace(call: nn.Module, tensors: tuple[Tensor, ...]) -> Counter[str]:
+    with warnings.catch_warnings(), patch(ASKS_FOR_TRACING, lambda tensor=None: False):
+        warnings.simplefilter("ignore")
+        with torch.no_grad():
+            analysis = FlopCountAnalysis(call, tensors)
+            analysis.unsupported_ops_warnings(False).uncalled_modules_warnings(False)
+            analysis.tracer_warnings("none")
+            analysis.set_op_handle(_ATTENTION, _attention_products)
+            for norm in _NORMS:
+                analysis.set_op_handle(f"aten::{norm}", _nothing)
+            logging.getLogger("fvcore").setLevel(logging.ERROR)
+            by_module: Counter[str] = analysis.by_module()
+    return by_module
+
+
+def _attention_products(inputs: Sequence[Any], outputs: Sequence[Any]) -> Counter[str]:
+    """Multiply-adds of q·kᵀ and of the probabilities times v, shapes ``[..., heads, t, d]``."""
+    query, key, value = (shape.type().sizes() for shape in inputs[:3])
+    scores = _product(query[:-1]) * key[-2]
+    return Counter(attention=scores * (query[-1] + value[-1]))
+
+
+def _nothing(inputs: Sequence[Any], outputs: Sequence[Any]) -> Counter[str]:
+    return Counter()
+
+
+def _product(sizes: Sequence[int]) -> int:
+    total = 1
+    for size in sizes:
+        total *= int(size)
+    return total
+
+
+def _by_unit(model: FoundationModel, by_module: Counter[str]) -> list[int | None]:
+    """Blocks by name; what the prologue's modules do not account for is the epilogue's."""
+    anatomy = model.anatomy
+    names = [f"{_PREFIX}.{anatomy.block_path}.{index}" for index in range(anatomy.n_blocks)]
+    blocks = [2 * int(by_module[name]) for name in names]
+    prologue = 2 * sum(int(by_module[f"{_PREFIX}.{path}"]) for path in anatomy.prologue)
+    return [prologue, *blocks, 2 * int(by_module[""]) - sum(blocks) - prologue]
+
+
+class _ShapesOnly(TorchDispatchMode):
+    """Answers matrix products with zeros of the right shape.
+
+    It is switched on from the first block on: while it is on, the tracer does not see
+    convolutions, which stand in prologues only.
+    """
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        aten = torch.ops.aten
+        if func in (aten.mm.default, aten.bmm.default):
+            left, right = args
+            return left.new_zeros((*left.shape[:-1], right.shape[-1]))
+        if func is aten.addmm.default:
+            _, left, right = args
+            return left.new_zeros((left.shape[0], right.shape[1]))
+        return func(*args, **(kwargs or {}))

@@ -1,0 +1,135 @@
+"""Microbenchmarks: what matrix products, copies and single operators cost on this device."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from gaisnet.profiler.clock import Instant, repeat
+
+__all__ = ["GemmPoint", "bandwidth_bytes_per_s", "gemm_curve", "op_overhead_s", "usable_dtypes"]
+
+Shape = tuple[int, int, int]
+
+_SQUARES: tuple[Shape, ...] = ((256, 256, 256), (512, 512, 512), (1024, 1024, 1024))
+_TRANSFORMER: tuple[Shape, ...] = (
+    (128, 384, 384),
+    (128, 384, 1536),
+    (197, 768, 768),
+    (197, 768, 3072),
+    (197, 3072, 768),
+)
+"""Rows (tokens of a sample), inputs and outputs of the linear maps of MiniLM- and ViT-Base-size
+blocks: the products that a fleet's devices really run."""
+
+_ACCELERATOR_SCALE = 8
+"""A GPU needs larger products to fill it: squares grow by this, rows as in a batch of so many."""
+
+_BANDWIDTH_BYTES = (1 << 25, 1 << 26, 1 << 27)
+_TOO_SLOW_S = 0.25
+"""A type whose smallest product takes longer than this is not computed by this device."""
+
+
+@dataclass(frozen=True)
+class GemmPoint:
+    """Speed of one matrix product [rows, inner] x [inner, columns]."""
+
+    rows: int
+    inner: int
+    columns: int
+    transformer: bool
+    """Whether the shape is one of a transformer's, not a square."""
+    flops_per_s: float
+
+
+def gemm_curve(device: torch.device, dtype: torch.dtype, budget_s: float) -> list[GemmPoint]:
+    """Median speed of square and of transformer-like products.
+
+    Args:
+        device: Where to compute.
+        dtype: Type of both factors and of the product.
+        budget_s: Time for the whole curve.
+    """
+    shapes = _shapes(device)
+    share = budget_s / len(shapes)
+    return [_gemm_point(device, dtype, shape, likeness, share) for shape, likeness in shapes]
+
+
+def usable_dtypes(device: torch.device) -> tuple[torch.dtype, ...]:
+    """Floating types that the device multiplies in a bearable time; float32 comes first."""
+    found = [torch.float32]
+    for dtype in (torch.bfloat16, torch.float16):
+        work = _product(device, dtype, _SQUARES[0])
+        if min(run.wall_s for run in repeat(work, budget_s=0.0, device=device)) < _TOO_SLOW_S:
+            found.append(dtype)
+    return tuple(found)
+
+
+def bandwidth_bytes_per_s(device: torch.device, budget_s: float) -> float:
+    """Bytes read plus bytes written per second by a copy, at the largest size (beyond caches).
+
+    The fastest run counts: whoever else uses the memory only takes from it.
+    """
+    speeds = []
+    for n_bytes in _BANDWIDTH_BYTES:
+        source = torch.ones(n_bytes // 4, dtype=torch.float32, device=device)
+        target = torch.empty_like(source)
+        share = budget_s / len(_BANDWIDTH_BYTES)
+        runs = repeat(lambda t=target, s=source: t.copy_(s), budget_s=share, device=device)
+        speeds.append(2 * n_bytes / min(run.wall_s for run in runs))
+    return speeds[-1]
+
+
+def op_overhead_s(device: torch.device, budget_s: float) -> float:
+    """Time of one operator on tensors too small to matter: the mean over a block's usual ones."""
+    hidden = torch.ones(1, 1, 8, device=device)
+    weight = torch.ones(8, 8, device=device)
+    bias = torch.ones(8, device=device)
+    operators: tuple[Callable[[], Tensor], ...] = (
+        lambda: F.linear(hidden, weight, bias),
+        lambda: F.layer_norm(hidden, (8,), bias, bias),
+        lambda: F.gelu(hidden),
+        lambda: hidden + hidden,
+        lambda: torch.softmax(hidden, -1),
+    )
+    loops = 20
+
+    def work() -> None:
+        for _ in range(loops):
+            for operator in operators:
+                operator()
+
+    runs = repeat(work, budget_s=budget_s, device=device)
+    return _median_wall(runs) / (loops * len(operators))
+
+
+def _shapes(device: torch.device) -> list[tuple[Shape, bool]]:
+    scale = _ACCELERATOR_SCALE if device.type == "cuda" else 1
+    squares = [((m * scale, k * scale, n * scale), False) for m, k, n in _SQUARES]
+    blocks = [((m * scale, k, n), True) for m, k, n in _TRANSFORMER]
+    return squares + blocks
+
+
+def _product(device: torch.device, dtype: torch.dtype, shape: Shape) -> Callable[[], Tensor]:
+    rows, inner, columns = shape
+    generator = torch.Generator().manual_seed(0)
+    left = torch.randn(rows, inner, generator=generator).to(device, dtype)
+    right = torch.randn(columns, inner, generator=generator).to(device, dtype)
+    return lambda: F.linear(left, right)
+
+
+def _gemm_point(
+    device: torch.device, dtype: torch.dtype, shape: Shape, transformer: bool, budget_s: float
+) -> GemmPoint:
+    rows, inner, columns = shape
+    runs = repeat(_product(device, dtype, shape), budget_s=budget_s, device=device)
+    flops = 2 * rows * inner * columns
+    return GemmPoint(rows, inner, columns, transformer, flops / _median_wall(runs))
+
+
+def _median_wall(runs: Sequence[Instant]) -> float:
+    return sorted(run.wall_s for run in runs)[len(runs) // 2]

@@ -1,0 +1,76 @@
+"""Put other tensors in the place of a model's parameters and buffers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import torch
+from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensorMode
+
+from gaisnet.models.attach import attach
+from gaisnet.models.foundation import FoundationModel
+from gaisnet.models.load import load_model
+from gaisnet.profiler.unpadded import as_without_padding
+from gaisnet.schema.model import ModelSpec, TunableSpec
+
+__all__ = ["fake_batch", "make_fake", "make_hollow", "model_on_meta"]
+
+
+def model_on_meta(spec: ModelSpec, tunable: TunableSpec, seed: int) -> FoundationModel:
+    """The model with its tunable modules, on the meta device: every shape and no value.
+
+    Raises:
+        ModelError: The model cannot be built or cut, or cannot have these tunable modules.
+    """
+    with as_without_padding():
+        return attach(load_model(spec, device="meta"), tunable, seed=seed)
+
+
+def make_fake(model: FoundationModel, mode: FakeTensorMode) -> None:
+    """Turn a model on the meta device into one of fake CPU tensors, in place.
+
+    Fake tensors run the operators that a CPU would run (on the meta device attention takes
+    another path) and have storages of the right size that are never allocated.
+    """
+
+    def fake(tensor: Tensor) -> Tensor:
+        with mode:
+            return torch.empty_strided(
+                tensor.shape, tensor.stride(), dtype=tensor.dtype, device="cpu"
+            )
+
+    _replace(model.bare, fake)
+
+
+def make_hollow(model: FoundationModel) -> None:
+    """Turn a model on the meta device into one of real zeros that take no memory, in place.
+
+    Each tensor is a single zero seen through strides of nothing.
+    """
+    _replace(model.bare, lambda tensor: torch.zeros((), dtype=tensor.dtype).expand(tensor.shape))
+
+
+def fake_batch(batch: Mapping[str, Tensor], mode: FakeTensorMode) -> dict[str, Tensor]:
+    """A batch of fake tensors like ``batch``."""
+    return {name: mode.from_tensor(tensor) for name, tensor in batch.items()}
+
+
+def _replace(module: nn.Module, make: Callable[[Tensor], Tensor]) -> None:
+    """Replace every parameter and buffer; what was shared stays shared."""
+    made: dict[int, Tensor] = {}
+
+    def once(tensor: Tensor) -> Tensor:
+        if id(tensor) not in made:
+            new = make(tensor)
+            if isinstance(tensor, nn.Parameter):
+                new = nn.Parameter(new, requires_grad=tensor.requires_grad)
+            made[id(tensor)] = new
+        return made[id(tensor)]
+
+    kept = list(module.modules())
+    for part in kept:
+        for name, parameter in part._parameters.items():
+            part._parameters[name] = None if parameter is None else once(parameter)  # type: ignore[assignment]
+        for name, buffer in part._buffers.items():
+            part._buffers[name] = None if buffer is None else once(buffer)

@@ -1,0 +1,111 @@
+"""What each unit keeps for the backward pass and needs for a moment, without allocating it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import nn
+from torch._subclasses.fake_tensor import FakeTensorMode
+
+from gaisnet.models.foundation import FoundationModel
+from gaisnet.profiler.passage import Listener, Phase, run_pass
+from gaisnet.profiler.standins import fake_batch
+from gaisnet.profiler.storages import StorageTracker
+from gaisnet.profiler.unpadded import as_without_padding
+
+__all__ = ["UnitMemory", "unit_memory"]
+
+
+@dataclass(frozen=True)
+class UnitMemory:
+    """Bytes of one unit and one sample."""
+
+    saved_bytes: int
+    """Alive from the unit's forward to its backward pass."""
+    working_bytes: int
+    """Most bytes alive for a moment in either pass, beyond what is saved."""
+    operators: int
+    """Operators of the forward pass."""
+
+
+def unit_memory(
+    model: FoundationModel, mode: FakeTensorMode, tokens: int | None, seed: int
+) -> list[UnitMemory]:
+    """Saved and transient bytes of every unit per sample: what a second sample adds to the first.
+
+    Args:
+        model: Of fake tensors under ``mode``, with its tunable modules attached.
+        mode: The fake mode.
+        tokens: Sequence length, for text.
+        seed: Seed of the batch.
+    """
+    one, two = (_watch(model, mode, batch, tokens, seed) for batch in (1, 2))
+    return [
+        UnitMemory(
+            saved_bytes=max(0, two.saved[unit] - one.saved[unit]),
+            working_bytes=max(0, two.working(unit) - one.working(unit)),
+            operators=one.operators[unit],
+        )
+        for unit in range(model.n_units)
+    ]
+
+
+def _watch(
+    model: FoundationModel, mode: FakeTensorMode, batch_size: int, tokens: int | None, seed: int
+) -> _Watch:
+    batch = fake_batch(model.example_inputs(batch_size, tokens, seed), mode)
+    for parameter in model.bare.parameters():
+        parameter.grad = None
+    watch = _Watch(model)
+    watch.tracker.add([*model.bare.parameters(), *model.bare.buffers(), *batch.values()])
+    with mode, as_without_padding(), watch.tracker:
+        run_pass(model, batch, watch)
+    return watch
+
+
+class _Watch(Listener):
+    """Reads the tracker at every boundary between units.
+
+    Gradients of parameters are counted apart, since they do not grow with the batch.
+    """
+
+    def __init__(self, model: FoundationModel) -> None:
+        self.tracker = StorageTracker()
+        self.saved = [0] * model.n_units
+        self.operators = [0] * model.n_units
+        self._parameters: list[nn.Parameter] = list(model.bare.parameters())
+        self._forward_peak = [0] * model.n_units
+        self._backward_peak = [0] * model.n_units
+        self._start = [0] * model.n_units
+        self._now: tuple[int, Phase] | None = None
+        self._operators_before = 0
+
+    def enter(self, unit: int, phase: Phase) -> None:
+        self._close()
+        self._now = (unit, phase)
+        if phase == "forward":
+            self._start[unit] = self.tracker.live_bytes
+        self._operators_before = self.tracker.operators
+        self.tracker.restart_peak()
+
+    def finish(self) -> None:
+        self._close()
+
+    def working(self, unit: int) -> int:
+        """Highest bytes of the unit's passes beyond what all units up to it have saved."""
+        kept = self._start[unit] + self.saved[unit]
+        return max(self._forward_peak[unit], self._backward_peak[unit]) - kept
+
+    def _close(self) -> None:
+        if self._now is None:
+            return
+        unit, phase = self._now
+        if phase == "forward":
+            self.saved[unit] = self.tracker.live_bytes - self._start[unit]
+            self._forward_peak[unit] = self.tracker.peak_bytes
+            self.operators[unit] = self.tracker.operators - self._operators_before
+        else:
+            gradients = [p.grad for p in self._parameters if p.grad is not None]
+            self._backward_peak[unit] = self.tracker.peak_bytes - sum(
+                gradient.untyped_storage().nbytes() for gradient in gradients
+            )
