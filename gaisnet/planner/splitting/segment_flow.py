@@ -27,6 +27,7 @@ from gaisnet.planner.splitting.budget import Budget, Found
 from gaisnet.planner.splitting.evaluate import MEMORY_TOLERANCE
 from gaisnet.planner.splitting.instance import FloatArray, SplitInstance
 from gaisnet.planner.splitting.lagrangian import completion, no_prices
+from gaisnet.planner.splitting.quiet import silence_highs_banner
 from gaisnet.planner.splitting.solution import Objective, Segment
 from gaisnet.planner.splitting.tables import ChainTables
 
@@ -76,6 +77,7 @@ class SegmentFlow:
         left_s = None
         if budget.time_limit_s is not None:
             left_s = max(budget.time_limit_s - budget.seconds, 0.1)
+        silence_highs_banner()
         solver = pulp.HiGHS(msg=False, threads=1, gapRel=gap, timeLimit=left_s, **options)
         self._model.solve(solver)
         information = self._model.solverModel.getInfo()
@@ -114,8 +116,8 @@ class SegmentFlow:
         size = completion(self._root, no_prices(self._root)).bound if self._sum_weight else 0.0
         if self._stage_weight:
             finite = np.isfinite(self._root.segment_stage)
-            shortest = np.where(finite, self._root.segment_stage, np.inf).min(initial=np.inf)
-            longest = self._root.segment_stage[finite].max(initial=0.0)
+            longest = float(self._root.segment_stage[finite].max(initial=0.0))
+            shortest = float(self._root.segment_stage[finite].min(initial=longest))
             size += self._stage_weight * math.sqrt(max(shortest, longest * 1e-4) * longest)
         return _TARGET_SCALE / size if 0.0 < size < math.inf else 1.0
 
@@ -124,7 +126,9 @@ class SegmentFlow:
         objective: Terms = []
         for n, i, j in zip(*np.nonzero(np.isfinite(self._root.segment_cost)), strict=True):
             segment = (int(n), int(i), int(j))
-            y = self._segments[segment] = pulp.LpVariable(f"y_{n}_{i}_{j}", cat=pulp.LpBinary)
+            y = self._segments[segment] = self._model.add_variable(
+                f"y_{n}_{i}_{j}", 0, 1, cat=pulp.LpInteger
+            )
             rows.begins[segment[0], segment[1]].append((y, 1.0))
             rows.ends[segment[0], segment[2]].append((y, 1.0))
             rows.uses[segment[0]].append((y, 1.0))
@@ -147,7 +151,7 @@ class SegmentFlow:
             cut = (int(n), int(m), int(j))
             if not (rows.ends.get((cut[0], cut[2])) and rows.begins.get((cut[1], cut[2] + 1))):
                 continue
-            z = self._cuts[cut] = pulp.LpVariable(f"z_{n}_{m}_{j}", lowBound=0.0)
+            z = self._cuts[cut] = self._model.add_variable(f"z_{n}_{m}_{j}", 0.0)
             departures[cut[0], cut[2]].append((z, -1.0))
             arrivals[cut[1], cut[2] + 1].append((z, -1.0))
             costs.append((z, self._sum_weight * float(self._root.cut_cost[cut])))
@@ -169,7 +173,7 @@ class SegmentFlow:
 
     def _add_period(self) -> pulp.LpVariable:
         """T times the scale; every stage is a row."""
-        period = pulp.LpVariable("T", lowBound=self._root.floor_s * self._scale)
+        period = self._model.add_variable("T", self._root.floor_s * self._scale)
         stages: dict[tuple[str, int], Terms] = defaultdict(list)
         head, tail = self._instance.two_ends or (-1, -1)
         for segment, y in self._segments.items():

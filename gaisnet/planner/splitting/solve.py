@@ -13,7 +13,6 @@ from gaisnet.planner.splitting.exact import search_instance
 from gaisnet.planner.splitting.explain import why_infeasible
 from gaisnet.planner.splitting.instance import SplitInstance, translate
 from gaisnet.planner.splitting.problem import SplitProblem
-from gaisnet.planner.splitting.segment_flow import SegmentFlow
 from gaisnet.planner.splitting.solution import Objective, Segment, SplitSolution
 from gaisnet.planner.splitting.tables import ChainTables, chain_tables, root_tables
 
@@ -100,7 +99,7 @@ def solve_instance(
     budget = Budget(node_limit, time_limit_s)
     root = root_tables(instance, chain_tables(instance, objective))
     if solver == "milp":
-        found, name = SegmentFlow(instance, root, objective).solve(budget, gap), _MILP_NAME
+        found, name = _programme(instance, root, objective, budget, gap), _MILP_NAME
     else:
         by_subsets = solver == "subset_dp"
         found = search_instance(instance, root, objective, budget, gap=gap, by_subsets=by_subsets)
@@ -122,6 +121,15 @@ def _small(root: ChainTables) -> bool:
     return int(variables) <= _MILP_MOST_VARIABLES
 
 
+def _programme(
+    instance: SplitInstance, root: ChainTables, objective: Objective, budget: Budget, gap: float
+) -> Found:
+    """Only who needs a MILP solver pays for importing one."""
+    from gaisnet.planner.splitting.segment_flow import SegmentFlow
+
+    return SegmentFlow(instance, root, objective).solve(budget, gap)
+
+
 def _second_opinion(
     instance: SplitInstance,
     root: ChainTables,
@@ -135,7 +143,7 @@ def _second_opinion(
     left_s = None if budget.time_limit_s is None else budget.time_limit_s - budget.seconds
     if left_s is not None and left_s <= 0:
         return found, name
-    other = SegmentFlow(instance, root, objective).solve(Budget(2_000, left_s), gap)
+    other = _programme(instance, root, objective, Budget(2_000, left_s), gap)
     best = other if other.path is not None and other.value < found.value else found
     bound = min(max(found.bound, other.bound), best.value)
     return Found(best.path, best.value, bound), f"{name}+{_MILP_NAME}"

@@ -1,0 +1,158 @@
+"""Brute force for small splitting problems, and the random problems it is asked about.
+
+Written from the definitions alone, and on purpose without any of the solver's code.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+import random
+from collections.abc import Iterator
+from typing import Any
+
+from gaisnet.planner import SplitProblem
+
+Path = list[tuple[int, int, int]]
+OBJECTIVES = ("latency", "period", "makespan", "energy")
+
+
+def every_split(problem: SplitProblem) -> Iterator[Path]:
+    """All chains of segments on distinct devices; under u_shape between the owner's two ends."""
+    units, devices = len(problem.units), range(len(problem.devices))
+    if problem.topology == "chain":
+        for holders, ranges in _compositions(list(devices), 0, units):
+            yield [(n, *span) for n, span in zip(holders, ranges, strict=True)]
+        return
+    owner = problem.owner
+    yield [(owner, 0, units - 1)]
+    others = [n for n in devices if n != owner]
+    for head in range(1, units - 1):
+        for tail in range(head + 1, units):
+            for holders, ranges in _compositions(others, head, tail):
+                body = [(n, *span) for n, span in zip(holders, ranges, strict=True)]
+                yield [(owner, 0, head - 1), *body, (owner, tail, units - 1)]
+
+
+def _compositions(
+    devices: list[int], begin: int, end: int
+) -> Iterator[tuple[tuple[int, ...], list[tuple[int, int]]]]:
+    for count in range(1, min(len(devices), end - begin) + 1):
+        for cuts in itertools.combinations(range(begin + 1, end), count - 1):
+            edges = [begin, *cuts, end]
+            ranges = [(a, b - 1) for a, b in itertools.pairwise(edges)]
+            for holders in itertools.permutations(devices, count):
+                yield holders, ranges
+
+
+def figures(problem: SplitProblem, path: Path) -> dict[str, float] | None:
+    """The four objectives of a split, or None where it breaks a constraint."""
+    if not _permitted(problem, path):
+        return None
+    train = problem.mode == "training"
+    busy = [0.0] * len(problem.devices)
+    joules = 0.0
+    for n, first, last in path:
+        for unit in problem.units[first : last + 1]:
+            work = unit.forward_flops + (unit.backward_flops if train else 0)
+            busy[n] += work / problem.devices[n].flops_per_s
+            joules += work * problem.devices[n].joules_per_flop
+    transfers = []
+    for (n, _, last), (m, _, _) in itertools.pairwise(path):
+        data = problem.units[last].output_bytes
+        ways = [(n, m), (m, n)] if train else [(n, m)]
+        transfers.append(sum(_seconds(problem, *way, data) for way in ways))
+        joules += sum(problem.links.joules_per_byte[a][b] * data for a, b in ways)
+    if problem.send_input and problem.owner is not None and path[0][0] != problem.owner:
+        way = (problem.owner, path[0][0])
+        transfers.append(_seconds(problem, *way, problem.input_bytes))
+        joules += problem.links.joules_per_byte[way[0]][way[1]] * problem.input_bytes
+    if math.inf in transfers:
+        return None
+    latency, period = sum(busy) + sum(transfers), max(busy + transfers)
+    makespan = latency + (problem.microbatches - 1) * period
+    return {"latency": latency, "period": period, "makespan": makespan, "energy": joules}
+
+
+def _seconds(problem: SplitProblem, n: int, m: int, data: float) -> float:
+    bandwidth = problem.links.bandwidth_bytes_per_s[n][m]
+    return problem.links.latency_s[n][m] + data / bandwidth if bandwidth else math.inf
+
+
+def _permitted(problem: SplitProblem, path: Path) -> bool:
+    memory = [0.0] * len(problem.devices)
+    for n, first, last in path:
+        memory[n] += sum(
+            u.param_bytes + u.activation_bytes for u in problem.units[first : last + 1]
+        )
+    if any(m > d.memory_bytes for m, d in zip(memory, problem.devices, strict=True)):
+        return False
+    if problem.max_segments is not None and len(path) > problem.max_segments:
+        return False
+    holder = [n for n, first, last in path for _ in range(first, last + 1)]
+    pinned = holder[: problem.pin_first] + holder[len(holder) - problem.pin_last :]
+    return all(n == problem.owner for n in pinned)
+
+
+def brute_force(problem: SplitProblem) -> dict[str, float]:
+    """Least value of each objective; infinite when nothing is permitted."""
+    best = dict.fromkeys(OBJECTIVES, math.inf)
+    for path in every_split(problem):
+        found = figures(problem, path)
+        for name, value in (found or {}).items():
+            best[name] = min(best[name], value)
+    return best
+
+
+def random_fields(seed: int, *, devices: int = 4, units: int = 6) -> dict[str, Any]:
+    """Fields of a small problem: tight integer memories, missing and one-way links, all rules."""
+    rng = random.Random(seed)
+    n, length = rng.randint(1, devices), rng.randint(1, units)
+    owner = rng.choice([None, rng.randrange(n), rng.randrange(n)])
+    topology = "chain" if owner is None else rng.choice(["chain", "chain", "u_shape"])
+    pins = (0, 0)
+    if owner is not None:
+        pins = (rng.choice([0, 0, 1, 2]), rng.choice([0, 0, 1, 2]))
+    model = [
+        {
+            "forward_flops": rng.choice([0, 1, 2, 3, 10]) * rng.uniform(0.5, 1.5),
+            "backward_flops": rng.uniform(0, 6),
+            "param_bytes": rng.randint(0, 6),
+            "activation_bytes": rng.randint(0, 3),
+            "output_bytes": rng.choice([0, 1, 4, 4, 9]),
+        }
+        for _ in range(length)
+    ]
+    total = sum(unit["param_bytes"] + unit["activation_bytes"] for unit in model)
+    roomy = rng.choice([0.7, 1.2, 2.0, 4.0])
+    links = [0, 0.5, 1, 3, 10] if rng.random() < 0.5 else [1, 2, 5, math.inf]
+    return {
+        "mode": rng.choice(["inference", "training"]),
+        "units": model,
+        "devices": [
+            {
+                "flops_per_s": rng.choice([0.5, 1, 2, 8]),
+                "memory_bytes": rng.randint(0, max(1, int(2 * roomy * total / n))),
+                "joules_per_flop": rng.choice([0.0, 0.1, 1.0]),
+            }
+            for _ in range(n)
+        ],
+        "links": {
+            "bandwidth_bytes_per_s": [[rng.choice(links) for _ in range(n)] for _ in range(n)],
+            "latency_s": [[rng.choice([0, 0.1, 1]) for _ in range(n)] for _ in range(n)],
+            "joules_per_byte": [[rng.choice([0, 0.1, 1]) for _ in range(n)] for _ in range(n)],
+        },
+        "owner": owner,
+        "topology": topology,
+        "pin_first": min(pins[0], length),
+        "pin_last": min(pins[1], length),
+        "send_input": rng.random() < 0.5,
+        "input_bytes": rng.choice([0, 1, 20]),
+        "max_segments": rng.choice([None, None, 1, 2, 3, 4]),
+        "microbatches": rng.choice([1, 2, 4, 16]),
+    }
+
+
+def random_problem(seed: int, **sizes: int) -> SplitProblem:
+    """The problem of ``random_fields``."""
+    return SplitProblem(**random_fields(seed, **sizes))
