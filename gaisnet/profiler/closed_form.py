@@ -107,7 +107,8 @@ def _input_frames(model: FoundationModel) -> int:
 def _patches(config: Any, convolution: nn.Conv2d) -> int:
     size = config.image_size
     height, width = size if isinstance(size, (list, tuple)) else (size, size)
-    return (height // int(convolution.stride[0])) * (width // int(convolution.stride[1]))
+    rows, columns = convolution.stride[0], convolution.stride[1]
+    return int(height) // int(rows) * (int(width) // int(columns))
 
 
 def _epilogue(model: FoundationModel, tokens: int) -> int:

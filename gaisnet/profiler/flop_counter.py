@@ -78,11 +78,11 @@ _FORMULAS = {torch.ops.aten._grouped_mm: _grouped_products}
 """What torch's own table lacks."""
 
 
-class _Counter(TorchDispatchMode, Listener):
+class _Counter(TorchDispatchMode, Listener):  # type: ignore[no-untyped-call]
     """Adds each operator to the unit that the pass is in."""
 
     def __init__(self, n_units: int) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.units = [UnitFlops() for _ in range(n_units)]
         self._now = self.units[0]
         self._phase: Phase = "forward"

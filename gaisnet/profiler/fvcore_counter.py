@@ -66,9 +66,11 @@ class _Positional(nn.Module):
     def forward(self, *tensors: Tensor) -> Any:
         named = dict(zip(self._names, tensors, strict=True))
         with ExitStack() as stack:
-            handle = self._first_block.register_forward_pre_hook(
-                lambda *_: stack.enter_context(_ShapesOnly()) and None, prepend=True
-            )
+
+            def from_here_on(*_: Any) -> None:
+                stack.enter_context(_ShapesOnly())  # type: ignore[no-untyped-call]
+
+            handle = self._first_block.register_forward_pre_hook(from_here_on, prepend=True)
             stack.callback(handle.remove)
             return self.inner(**named, **self._fixed, return_dict=True)[self._key]
 
@@ -115,7 +117,7 @@ def _by_unit(model: FoundationModel, by_module: Counter[str]) -> list[int | None
     return [prologue, *blocks, 2 * int(by_module[""]) - sum(blocks) - prologue]
 
 
-class _ShapesOnly(TorchDispatchMode):
+class _ShapesOnly(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Answers matrix products with zeros of the right shape.
 
     It is switched on from the first block on: while it is on, the tracer does not see

@@ -74,14 +74,15 @@ def bandwidth_bytes_per_s(device: torch.device, budget_s: float) -> float:
 
     The fastest run counts: whoever else uses the memory only takes from it.
     """
-    speeds = []
-    for n_bytes in _BANDWIDTH_BYTES:
-        source = torch.ones(n_bytes // 4, dtype=torch.float32, device=device)
-        target = torch.empty_like(source)
-        share = budget_s / len(_BANDWIDTH_BYTES)
-        runs = repeat(lambda t=target, s=source: t.copy_(s), budget_s=share, device=device)
-        speeds.append(2 * n_bytes / min(run.wall_s for run in runs))
-    return speeds[-1]
+    share = budget_s / len(_BANDWIDTH_BYTES)
+    return [_copy_speed(device, n_bytes, share) for n_bytes in _BANDWIDTH_BYTES][-1]
+
+
+def _copy_speed(device: torch.device, n_bytes: int, budget_s: float) -> float:
+    source = torch.ones(n_bytes // 4, dtype=torch.float32, device=device)
+    target = torch.empty_like(source)
+    runs = repeat(lambda: target.copy_(source), budget_s=budget_s, device=device)
+    return 2 * n_bytes / min(run.wall_s for run in runs)
 
 
 def op_overhead_s(device: torch.device, budget_s: float) -> float:

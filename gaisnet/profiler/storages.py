@@ -20,14 +20,14 @@ from torch.utils._pytree import tree_leaves
 __all__ = ["StorageTracker"]
 
 
-class StorageTracker(TorchDispatchMode):
+class StorageTracker(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Counts the bytes of storages while it is active.
 
     What exists before is unknown to it unless it is told by ``add``.
     """
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.live_bytes = 0
         """Bytes alive now."""
         self.peak_bytes = 0

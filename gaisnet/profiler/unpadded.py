@@ -23,7 +23,7 @@ __all__ = ["ASKS_FOR_TRACING", "as_without_padding"]
 ASKS_FOR_TRACING = "transformers.masking_utils.is_tracing"
 
 
-class _SayYes(TorchDispatchMode):
+class _SayYes(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Answers yes, or one, wherever a scalar is read from a tensor that has no values.
 
     The one is for an optimizer's step counter; no shape depends on it.
@@ -44,5 +44,5 @@ def _has_no_values(tensor: Tensor) -> bool:
 @contextmanager
 def as_without_padding() -> Iterator[None]:
     """For the block, masks of meta and fake tensors are taken to hide nothing."""
-    with patch(ASKS_FOR_TRACING, lambda tensor=None: False), _SayYes():
+    with patch(ASKS_FOR_TRACING, lambda tensor=None: False), _SayYes():  # type: ignore[no-untyped-call]
         yield
