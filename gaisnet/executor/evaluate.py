@@ -10,12 +10,10 @@ from torch import Tensor
 
 from gaisnet.errors import RunError
 from gaisnet.executor.data import Batch, Shard
+from gaisnet.executor.inference.answers import Score, answers_of, score
 from gaisnet.models import FoundationModel, make_stage
-from gaisnet.schema.model import Task
 
-__all__ = ["Evaluation", "Evaluator", "Score", "score"]
-
-_IGNORED_LABEL = -100
+__all__ = ["Evaluation", "Evaluator"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,14 +26,6 @@ class Evaluation:
     """Share of right answers (classes, or tokens); ``None`` where the task has none."""
     scored: int
     """Samples or tokens that the means are over."""
-
-
-@dataclass(frozen=True, slots=True)
-class Score:
-    """Right answers out of how many; ``hits`` is ``None`` where the task has no right or wrong."""
-
-    hits: int | None
-    count: int
 
 
 class Evaluator:
@@ -78,7 +68,7 @@ class Evaluator:
     def _pass(self, batch: Batch) -> tuple[float, Score]:
         assert batch.labels is not None, "held-out data was loaded without labels"
         logits = self._whole(batch.inputs)
-        part = score(self._model.task, logits, batch.labels)
+        part = score(self._model.task, answers_of(self._model.task, logits), batch.labels)
         if part.count == 0:
             return 0.0, part
         loss = float(self._model.loss(logits, batch.labels))
@@ -88,22 +78,3 @@ class Evaluator:
                 hint="training has diverged: lower the learning rate, or set clip_norm",
             )
         return loss, part
-
-
-def score(task: Task, logits: Tensor, labels: Tensor) -> Score:
-    """Count right answers of a batch.
-
-    Args:
-        task: What the head answers.
-        logits: ``[batch, classes]``, or ``[batch, tokens, vocabulary]`` for language models.
-        labels: ``[batch]``, or ``[batch, tokens]`` with -100 where a token does not count. A
-            causal model's logits at a token are held against the next token's label.
-    """
-    if task == "causal_lm":
-        logits, labels = logits[:, :-1], labels[:, 1:]
-    tokens = task in ("causal_lm", "masked_lm")
-    if tokens or (labels.dtype == torch.int64 and labels.ndim == 1 and logits.shape[-1] > 1):
-        counted = labels != _IGNORED_LABEL
-        hits = (logits.argmax(-1) == labels) & counted
-        return Score(int(hits.sum()), int(counted.sum()))
-    return Score(None, len(labels))

@@ -10,7 +10,7 @@ import torch
 
 from gaisnet.errors import RunError
 from gaisnet.executor.data import Shard
-from gaisnet.executor.evaluate import Evaluator, Score, score
+from gaisnet.executor.evaluate import Evaluator
 from gaisnet.models import FoundationModel, attach, load_model
 from gaisnet.schema.model import LoraSpec, ModelSpec
 
@@ -118,15 +118,3 @@ def test_a_loss_that_is_not_finite_stops_the_run(tmp_path):
     broken = {n: p * torch.nan for n, p in model.bare.named_parameters() if p.requires_grad}
     with pytest.raises(RunError, match="the loss on held-out data is nan"):
         Evaluator(model).evaluate(example(model, 4), broken)
-
-
-def test_a_perfect_answer_scores_everything():
-    labels = torch.tensor([2, 0, 1])
-    assert score("image_classification", torch.eye(3)[labels], labels).hits == 3
-    tokens = torch.tensor([[5, 2, 0, -100]])
-    following = torch.eye(6)[torch.tensor([[2, 0, 4, 4]])]
-    assert score("causal_lm", following, tokens) == Score(hits=2, count=2)
-
-
-def test_values_have_no_right_or_wrong():
-    assert score("sequence_classification", torch.zeros(3, 1), torch.zeros(3)).hits is None

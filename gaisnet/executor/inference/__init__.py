@@ -1,0 +1,8 @@
+"""Split inference: classification and generation over a chain of stages."""
+
+from gaisnet.executor.inference.chain import Chain
+from gaisnet.executor.inference.entry import Generation
+from gaisnet.executor.inference.port import SessionLostError
+from gaisnet.executor.inference.serve import Answers, Body, ServiceDesk, Serving
+
+__all__ = ["Answers", "Body", "Chain", "Generation", "ServiceDesk", "Serving", "SessionLostError"]

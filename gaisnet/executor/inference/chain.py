@@ -1,0 +1,54 @@
+"""The stages that requests go through: entry, body, entry again."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from gaisnet.errors import MismatchError
+from gaisnet.schema.plan import ClusterPlan
+from gaisnet.schema.plan import Stage as StagePlan
+
+__all__ = ["Chain"]
+
+
+@dataclass(frozen=True, slots=True)
+class Chain:
+    """Which units which device holds for a service, from the plan."""
+
+    cluster: str
+    entry: str
+    """Device that holds head and tail, asks, and gets the answers."""
+    head: StagePlan | None
+    body: tuple[StagePlan, ...]
+    tail: StagePlan | None
+
+    @classmethod
+    def of(cls, cluster: ClusterPlan, entry: str, n_units: int) -> Chain:
+        """The chain of a cluster as one of its owners enters it.
+
+        Raises:
+            MismatchError: The entry is no owner of the cluster, so it holds neither head nor
+                tail.
+        """
+        owners = [owner.device for owner in cluster.owners]
+        if entry not in owners and (cluster.head_units or cluster.tail_first_unit < n_units):
+            raise MismatchError(
+                f"requests enter cluster {cluster.id} at {entry}, which does not hold its head",
+                hint=f"route them to an owner of the cluster ({', '.join(owners)}), or plan again",
+            )
+        return cls(
+            cluster=cluster.id,
+            entry=entry,
+            head=_held(entry, 0, cluster.head_units),
+            body=cluster.body,
+            tail=_held(entry, cluster.tail_first_unit, n_units),
+        )
+
+    def stages(self) -> tuple[StagePlan, ...]:
+        """All of them in order; they cover the model."""
+        ends = (*([self.head] if self.head else []), *self.body)
+        return (*ends, *([self.tail] if self.tail else []))
+
+
+def _held(device: str, first: int, end: int) -> StagePlan | None:
+    return StagePlan(device=device, first_unit=first, last_unit=end - 1) if first < end else None
