@@ -7,7 +7,7 @@ when a plan centralises the data.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 import torch
@@ -121,7 +121,8 @@ class Holder:
         flight = _Flight(arrival, held.stage(arrival.inputs, arrival.hidden))
         if held.stage.is_last:
             return self._turn(task, flight)
-        held.in_flight[task.moment.microbatch] = flight
+        if flight.output.requires_grad:
+            held.in_flight[task.moment.microbatch] = flight
         return Answer(self._hand_on(held, task, flight))
 
     def backward(self, task: Pass, *frames: Buffer) -> Answer:
@@ -232,8 +233,9 @@ class Holder:
             state |= {f"{name}|{key}": value for key, value in kept.items()}
         return Answer((self._mailbox.frame("history", self.device, state, moment),))
 
-    def import_optimizers(self, stages: Sequence[str], state: Mapping[str, Tensor]) -> Answer:
+    def import_optimizers(self, stages: Sequence[str], moment: Moment, frame: Buffer) -> Answer:
         """Put back what ``export_optimizers`` gave."""
+        _, state = self._mailbox.open(frame, moment, "history")
         for name in stages:
             held, prefix = self._of(name), f"{name}|"
             own = {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}

@@ -26,7 +26,7 @@ def is_residual(name: str) -> bool:
 
 
 def residual_name(name_of_a: str) -> str:
-    """The residual's name beside LoRA's A (``….lora_A.default.weight``)."""
+    """The residual's name beside LoRA's A (``….lora_A.default.weight``); others stay."""
     return name_of_a.replace(_A, RESIDUAL)
 
 

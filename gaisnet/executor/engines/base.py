@@ -93,6 +93,13 @@ class Engine(Protocol):
             RunError: The frame was made for another device, or the receiver is lost.
         """
 
+    def fetch(self, parcel: Parcel) -> Buffer:
+        """A frame's bytes, for whoever runs the algorithm: checkpoints and adapters, unmetered.
+
+        Raises:
+            RunError: The device is lost.
+        """
+
     def watch(self) -> frozenset[str]:
         """Devices that are lost."""
 

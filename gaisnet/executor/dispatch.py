@@ -1,0 +1,110 @@
+"""Issues calls and frames to an engine, and tells an observer what each of them was.
+
+The algorithms speak to a ``Dispatcher`` alone; keeping virtual time is the observer's business.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
+
+from gaisnet.executor.engines.base import Address, Engine, Parcel, Reply
+from gaisnet.executor.frames import Buffer
+
+__all__ = ["Direction", "Dispatcher", "Observer", "Work"]
+
+Direction = Literal["forward", "backward", "turn"]
+"""``turn``: forward and backward at once, as the last stage does."""
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What a call computes."""
+
+    direction: Direction
+    first_unit: int
+    last_unit: int
+    samples: int
+
+
+class Observer(Protocol):
+    """Keeps account of tasks; ``after`` are the ids of those that must be done before."""
+
+    def computed(self, device: str, work: Work, after: Sequence[int]) -> int:
+        """A device computed; returns the task's id."""
+
+    def moved(self, sender: str, receiver: str, frame_bytes: int, after: Sequence[int]) -> int:
+        """A frame went over a link; returns the task's id."""
+
+    def waited(self, after: Sequence[int]) -> int:
+        """Something that takes no time happened after ``after``; returns the task's id."""
+
+
+class Dispatcher:
+    """An engine, with dependencies kept for an observer.
+
+    A call depends on the frames that it takes, and on the calls before it that have a key in
+    common with it: a stage does one thing after the other.
+    """
+
+    def __init__(self, engine: Engine, observer: Observer | None = None) -> None:
+        self.engine = engine
+        self._observer = observer
+        self._last: dict[tuple[Address, str], int] = {}
+
+    def observe(self, observer: Observer | None) -> None:
+        """Keep account with ``observer`` from now on; nothing before it counts."""
+        self._observer = observer
+        self._last.clear()
+
+    def call(
+        self,
+        address: Address,
+        method: str,
+        *arguments: Any,
+        parcels: Sequence[Parcel] = (),
+        keys: Sequence[str] = ("",),
+        work: Work | None = None,
+    ) -> Reply:
+        """``Engine.call``; ``keys`` name the parts of the service (stages) that it concerns."""
+        reply = self.engine.call(address, method, *arguments, parcels=parcels)
+        if self._observer is not None:
+            self._note(self._observer, address, parcels, keys, work, reply)
+        return reply
+
+    def send(self, parcel: Parcel, receiver: Address) -> Parcel:
+        """``Engine.send``."""
+        sent = self.engine.send(parcel, receiver)
+        if self._observer is not None:
+            after = _known([parcel.task])
+            sender, size = parcel.address.device, parcel.frame_bytes
+            sent.task = self._observer.moved(sender, receiver.device, size, after)
+        return sent
+
+    def fetch(self, parcel: Parcel) -> Buffer:
+        """``Engine.fetch``."""
+        return self.engine.fetch(parcel)
+
+    def _note(
+        self,
+        observer: Observer,
+        address: Address,
+        parcels: Sequence[Parcel],
+        keys: Sequence[str],
+        work: Work | None,
+        reply: Reply,
+    ) -> None:
+        before = [self._last.get((address, key)) for key in keys]
+        after = _known([*(parcel.task for parcel in parcels), *before])
+        if work is None:
+            task = observer.waited(after)
+        else:
+            task = observer.computed(address.device, work, after)
+        self._last.update({(address, key): task for key in keys})
+        for parcel in reply.parcels:
+            parcel.task = task
+
+
+def _known(tasks: Sequence[int | None]) -> list[int]:
+    return [task for task in tasks if task is not None]

@@ -1,0 +1,156 @@
+"""The data-free knowledge relay: cloud → edge → clusters, and back, in nothing but modules."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from gaisnet.executor.chain import HOLDER, Stop, owner_stops, stops_of
+from gaisnet.executor.coordinator import (
+    COORDINATOR,
+    body_pool,
+    cloud_pool,
+    edge_pool,
+    owner_pool,
+)
+from gaisnet.executor.dispatch import Dispatcher
+from gaisnet.executor.engines.base import Address, Parcel
+from gaisnet.executor.facts import ModelFacts
+from gaisnet.executor.mailbox import Moment
+from gaisnet.schema.plan import ClusterPlan, Owner, Plan
+
+__all__ = ["GENERAL", "Relay", "cloud_of", "domain_of"]
+
+GENERAL = "general"
+"""Domain of modules that all clusters share."""
+
+
+def domain_of(cluster: ClusterPlan, personal: bool) -> str:
+    """Whose modules a cluster tunes: its domain's own, or the general ones."""
+    return cluster.domain if personal else GENERAL
+
+
+def cloud_of(plan: Plan) -> str:
+    """Who averages over the edges: the cloud, or without one the first edge."""
+    return plan.cloud or plan.clusters[0].edge
+
+
+@dataclass(frozen=True, kw_only=True)
+class Relay:
+    """Moves modules between cloud, edges and clusters."""
+
+    dispatcher: Dispatcher
+    plan: Plan
+    facts: ModelFacts
+    personal: bool
+
+    def distribute(self, cluster: ClusterPlan, moment: Moment) -> None:
+        """Edge → cluster: every stage gets the current modules of its units.
+
+        With ``handover: relay`` only the first owner gets them; it hands them on.
+        """
+        for device, stops in self._devices(cluster, down=True):
+            names = _names(self.facts, stops)
+            if names:
+                parcel = self._give(cluster, moment, device, names)
+                self._set(parcel, stops, moment)
+
+    def hand_over(self, cluster: ClusterPlan, giver: Owner, taker: Owner, moment: Moment) -> None:
+        """Owner → next owner: head and tail modules go from turn to turn."""
+        stops = owner_stops(cluster, self.plan.n_units, giver)
+        if _names(self.facts, stops):
+            parcel = self._get(stops, moment, taker.device)
+            self._set(parcel, owner_stops(cluster, self.plan.n_units, taker), moment)
+
+    def collect(self, cluster: ClusterPlan, moment: Moment) -> None:
+        """Cluster → edge, and the average over the cluster's owners."""
+        edge, domain = Address(cluster.edge, COORDINATOR), domain_of(cluster, self.personal)
+        samples = {owner.device: owner.samples for owner in cluster.owners}
+        for device, stops in self._devices(cluster, down=False):
+            if not _names(self.facts, stops):
+                continue
+            sent = self.dispatcher.send(self._get(stops, moment, cluster.edge), edge)
+            owned = stops[0].owner is not None
+            pool = owner_pool(cluster.id) if owned else body_pool(cluster.id)
+            source = device if owned else stops[0].stage
+            weight = samples[device] if owned else 0
+            self.dispatcher.call(
+                edge, "collect_stages", pool, source, weight, domain, moment, parcels=[sent]
+            )
+        self.dispatcher.call(edge, "close_cluster", cluster.id, domain, sum(samples.values()))
+
+    def average_edges(self) -> None:
+        """Each edge averages its clusters, per domain."""
+        for edge, domain, _ in self._edge_domains():
+            self.dispatcher.call(Address(edge, COORDINATOR), "close", edge_pool(domain), domain)
+
+    def average_cloud(self, moment: Moment) -> None:
+        """Edges → cloud, the average over the edges per domain, cloud → edges."""
+        cloud = Address(cloud_of(self.plan), COORDINATOR)
+        held = list(self._edge_domains())
+        for edge, domain, samples in held:
+            parcel = self._call(edge, "give", domain, moment, cloud.device)
+            sent = self.dispatcher.send(parcel, cloud)
+            self.dispatcher.call(
+                cloud, "collect_edge", edge, samples, domain, moment, parcels=[sent]
+            )
+        for domain in sorted({domain for _, domain, _ in held}):
+            self.dispatcher.call(cloud, "close", cloud_pool(domain), domain)
+        for edge, domain, _ in held:
+            if edge != cloud.device:
+                parcel = self._call(cloud.device, "give", domain, moment, edge)
+                sent = self.dispatcher.send(parcel, Address(edge, COORDINATOR))
+                self.dispatcher.call(
+                    Address(edge, COORDINATOR), "take", domain, moment, parcels=[sent]
+                )
+
+    def _edge_domains(self) -> Iterator[tuple[str, str, int]]:
+        """Edges with the domains that their clusters tune, and the samples behind each."""
+        samples: defaultdict[tuple[str, str], int] = defaultdict(int)
+        for cluster in self.plan.clusters:
+            owned = sum(owner.samples for owner in cluster.owners)
+            samples[cluster.edge, domain_of(cluster, self.personal)] += owned
+        yield from ((edge, domain, n) for (edge, domain), n in sorted(samples.items()))
+
+    def _devices(
+        self, cluster: ClusterPlan, *, down: bool
+    ) -> Iterator[tuple[str, tuple[Stop, ...]]]:
+        """Owners (head and tail together) and body stages that exchange modules with the edge."""
+        owners: Iterable[Owner] = cluster.owners
+        if cluster.handover == "relay":
+            owners = cluster.owners[:1] if down else cluster.owners[-1:]
+        for owner in owners:
+            yield owner.device, owner_stops(cluster, self.plan.n_units, owner)
+        for stop in stops_of(cluster, self.plan.n_units):
+            if stop.owner is None:
+                yield stop.address.device, (stop,)
+
+    def _give(
+        self, cluster: ClusterPlan, moment: Moment, device: str, names: tuple[str, ...]
+    ) -> Parcel:
+        domain = domain_of(cluster, self.personal)
+        return self._call(cluster.edge, "give", domain, moment, device, names)
+
+    def _call(self, device: str, method: str, *arguments: object) -> Parcel:
+        reply = self.dispatcher.call(Address(device, COORDINATOR), method, *arguments)
+        return reply.parcels[0]
+
+    def _get(self, stops: tuple[Stop, ...], moment: Moment, receiver: str) -> Parcel:
+        names = tuple(stop.stage for stop in stops)
+        reply = self.dispatcher.call(
+            stops[0].address, "get_modules", names, moment, receiver, keys=names
+        )
+        return reply.parcels[0]
+
+    def _set(self, parcel: Parcel, stops: tuple[Stop, ...], moment: Moment) -> None:
+        names = tuple(stop.stage for stop in stops)
+        sent = self.dispatcher.send(parcel, Address(stops[0].address.device, HOLDER))
+        self.dispatcher.call(
+            stops[0].address, "set_modules", names, moment, parcels=[sent], keys=names
+        )
+
+
+def _names(facts: ModelFacts, stops: Iterable[Stop]) -> tuple[str, ...]:
+    held = {name for stop in stops for name in facts.names_in(stop.first_unit, stop.last_unit)}
+    return tuple(name for name in facts.tunable if name in held)
