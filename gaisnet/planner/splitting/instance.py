@@ -60,6 +60,7 @@ class SplitInstance:
     def __post_init__(self) -> None:
         count, units = self.work_s.shape
         shapes = {
+            "work_s": (count, units),
             "work_j": (count, units),
             "memory_bytes": (count, units),
             "allowed": (count, units),
