@@ -123,6 +123,10 @@ class UnitPart(Strict):
     operators: Count = 0
     """Operator calls of a forward pass; times ``op_overhead_s`` they make the fixed cost."""
     timings: tuple[Timing, ...] = ()
+    update: Spread | None = None
+    """One optimizer step on the unit's tunable parameters, which no batch size touches."""
+    update_cpu: Spread | None = None
+    """The same in process CPU time."""
 
 
 class EndToEnd(Strict):
@@ -130,8 +134,10 @@ class EndToEnd(Strict):
 
     batch_size: PositiveCount
     step: Spread
+    """A whole step: forward, backward and the optimizer's update."""
     step_cpu: Spread
     sum_s: NonNegative
+    """The units' forward, backward and update medians, added up."""
     sum_cpu_s: NonNegative
     kappa: Positive
     """``step_cpu / sum_cpu``: what the planner multiplies unit times by."""
