@@ -1,4 +1,9 @@
-"""Wall time and process CPU time side by side; on a GPU, time after its queue is empty."""
+"""Wall time and processor time side by side, on a CPU and on a GPU.
+
+On a CPU the processor time is that of this process, user and system, over all its threads: other
+programmes touch it far less than wall time. On a GPU both are the time between events on the
+stream, so that nothing has to wait while a pass is being timed.
+"""
 
 from __future__ import annotations
 
@@ -6,10 +11,12 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
 
 import torch
 
-__all__ = ["Instant", "fixed_threads", "now", "repeat"]
+__all__ = ["Instant", "Ticker", "fixed_threads", "repeat"]
 
 
 @dataclass(frozen=True)
@@ -18,17 +25,39 @@ class Instant:
 
     wall_s: float
     cpu_s: float
-    """User and system time of all threads of this process."""
+    """Processor time."""
 
     def __sub__(self, earlier: Instant) -> Instant:
         return Instant(self.wall_s - earlier.wall_s, self.cpu_s - earlier.cpu_s)
 
 
-def now(device: torch.device | None = None) -> Instant:
-    """The present moment, once everything queued on a CUDA ``device`` is done."""
-    if device is not None and device.type == "cuda":
-        torch.cuda.synchronize(device)
-    return Instant(time.perf_counter(), time.process_time())
+class Ticker:
+    """Takes moments and tells the times between them.
+
+    Args:
+        device: Where the work runs; the CPU if it is left out.
+    """
+
+    def __init__(self, device: torch.device | None = None) -> None:
+        self._device = device or torch.device("cpu")
+        self._marks: list[Any] = []
+
+    def mark(self) -> None:
+        """Take the present moment; on a GPU, that at which the work queued so far is done."""
+        if self._device.type == "cuda":
+            event = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
+            event.record()
+            self._marks.append(event)
+        else:
+            self._marks.append(Instant(time.perf_counter(), time.process_time()))
+
+    def intervals(self) -> list[Instant]:
+        """Times between each moment and the next; waits for a GPU to reach the last one."""
+        if self._device.type != "cuda":
+            return [after - before for before, after in pairwise(self._marks)]
+        torch.cuda.synchronize(self._device)
+        seconds = (a.elapsed_time(b) / 1000 for a, b in pairwise(self._marks))
+        return [Instant(duration, duration) for duration in seconds]
 
 
 def repeat(
@@ -44,13 +73,14 @@ def repeat(
     """
     work()
     durations: list[Instant] = []
-    started = now(device)
+    started = time.perf_counter()
     while len(durations) < most:
-        before = now(device)
+        ticker = Ticker(device)
+        ticker.mark()
         work()
-        after = now(device)
-        durations.append(after - before)
-        if (after - started).wall_s >= budget_s:
+        ticker.mark()
+        durations += ticker.intervals()
+        if time.perf_counter() - started >= budget_s:
             break
     return durations
 

@@ -4,12 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import torch
+
+from gaisnet.models import attach, load_model
 from gaisnet.profiler.analysis import Optimizer, analyse
+from gaisnet.profiler.device_memory import memory_limit
 from gaisnet.profiler.progress import Progress, silent
+from gaisnet.profiler.timing import time_steps
+from gaisnet.profiler.timing_summary import end_to_end, with_times
 from gaisnet.schema.model import ModelSpec, TunableSpec
 from gaisnet.schema.profile import ModelPart
 
-__all__ = ["profile_model"]
+__all__ = ["profile_model", "training_bytes"]
+
+_USABLE_SHARE = 0.9
+_BUDGET_S = 10.0
+_ANALYSIS_SHARE = 0.2
+_TIMING_STARTS = 0.3
 
 
 def profile_model(
@@ -22,6 +33,7 @@ def profile_model(
     times: bool = True,
     device: str = "cpu",
     seed: int = 0,
+    threads: int = 1,
     progress: Progress | None = None,
 ) -> ModelPart:
     """Profile a model under given tunable modules.
@@ -37,6 +49,7 @@ def profile_model(
         times: Whether to time it. Models too large for this device are not timed, with a warning.
         device: Where to time it, ``cpu`` or ``cuda``.
         seed: Seed of the batches.
+        threads: CPU threads to time with.
         progress: Told what is being measured.
 
     Raises:
@@ -45,5 +58,56 @@ def profile_model(
     show = progress or silent
     show("operations and bytes", 0.0)
     part = analyse(spec, tunable, optimizer=optimizer, tokens=tokens, seed=seed)
+    if times:
+        part = _timed(part, batch_sizes, tokens, device, seed, threads, show)
+    else:
+        part = _warned(part, "not timed: analysed on the meta device, as asked")
     show("done", 1.0)
     return part
+
+
+def training_bytes(part: ModelPart, batch_size: int) -> int:
+    """Most memory that training the whole model needs, by the profile's own figures."""
+    fixed = sum(u.weight_bytes + u.gradient_bytes + u.optimizer_bytes for u in part.units)
+    saved = sum(unit.saved_activation_bytes for unit in part.units)
+    return fixed + batch_size * (saved + max(unit.working_bytes for unit in part.units))
+
+
+def _timed(
+    part: ModelPart,
+    batch_sizes: Sequence[int],
+    tokens: int | None,
+    device: str,
+    seed: int,
+    threads: int,
+    show: Progress,
+) -> ModelPart:
+    needed = training_bytes(part, max(batch_sizes))
+    limit = _memory_bytes(device)
+    if needed > _USABLE_SHARE * limit:
+        return _warned(part, f"not timed: it needs {needed} bytes of this device's {limit}")
+    show("loading", _ANALYSIS_SHARE)
+    model = attach(load_model(part.model, device=device), part.tunable, seed=seed)
+    records = time_steps(
+        model,
+        optimizer=part.optimizer,
+        batch_sizes=sorted(set(batch_sizes)),
+        tokens=tokens,
+        seed=seed,
+        threads=threads,
+        budget_s=_BUDGET_S,
+        show=lambda what, done: show(what, _TIMING_STARTS + (1 - _TIMING_STARTS) * done),
+    )
+    units = with_times(part.units, records)
+    checks = end_to_end(units, records)
+    return part.model_copy(update={"units": tuple(units), "end_to_end": checks})
+
+
+def _memory_bytes(device: str) -> int:
+    if torch.device(device).type == "cuda":
+        return int(torch.cuda.mem_get_info()[1])
+    return memory_limit().limit_bytes
+
+
+def _warned(part: ModelPart, warning: str) -> ModelPart:
+    return part.model_copy(update={"warnings": (*part.warnings, warning)})

@@ -1,0 +1,104 @@
+"""From raw times to medians: identical blocks pooled, and the sum set against the whole step."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Hashable, Mapping, Sequence
+
+from gaisnet.profiler.clock import Instant
+from gaisnet.profiler.statistics import spread_of
+from gaisnet.profiler.timing import Activity, Record
+from gaisnet.schema.profile import EndToEnd, Spread, Timing, UnitPart
+
+__all__ = ["end_to_end", "with_times"]
+
+_Samples = dict[tuple[Hashable, Activity], list[Instant]]
+
+
+def with_times(units: Sequence[UnitPart], records: Mapping[int, Record]) -> list[UnitPart]:
+    """The units with their timings at every batch size.
+
+    Args:
+        units: Analysed units.
+        records: Raw times by batch size.
+    """
+    pools = {size: _pool(units, record) for size, record in records.items()}
+    return [_with_times(unit, pools) for unit in units]
+
+
+def end_to_end(units: Sequence[UnitPart], records: Mapping[int, Record]) -> tuple[EndToEnd, ...]:
+    """The sum of the units' medians against whole steps, at every batch size.
+
+    Args:
+        units: Units with their timings, in the order of ``records``.
+        records: Raw times by batch size.
+    """
+    return tuple(
+        _check(units, position, size, records[size]) for position, size in enumerate(records)
+    )
+
+
+def _pool(units: Sequence[UnitPart], record: Record) -> _Samples:
+    """Samples of all units that do the same work under one key."""
+    samples: _Samples = defaultdict(list)
+    for (unit, activity), durations in record.parts.items():
+        samples[_work(units[unit]), activity] += durations
+    return samples
+
+
+def _work(unit: UnitPart) -> Hashable:
+    return (
+        unit.kind,
+        unit.parameters,
+        unit.tunable_parameters,
+        unit.forward_flops,
+        unit.backward_flops,
+        unit.saved_activation_bytes,
+        unit.operators,
+    )
+
+
+def _with_times(unit: UnitPart, pools: Mapping[int, _Samples]) -> UnitPart:
+    key = _work(unit)
+    timings = []
+    for size, samples in pools.items():
+        forward, forward_cpu = _spreads(samples.get((key, "forward")))
+        backward, backward_cpu = _spreads(samples.get((key, "backward")))
+        timings.append(
+            Timing(
+                batch_size=size,
+                forward=forward,
+                backward=backward,
+                forward_cpu=forward_cpu,
+                backward_cpu=backward_cpu,
+            )
+        )
+    updates = [run for samples in pools.values() for run in samples.get((key, "update"), [])]
+    update, update_cpu = _spreads(updates)
+    return unit.model_copy(
+        update={"timings": tuple(timings), "update": update, "update_cpu": update_cpu}
+    )
+
+
+def _spreads(durations: Sequence[Instant] | None) -> tuple[Spread, Spread]:
+    """Wall and CPU time; zeros for what is not done at all."""
+    found = durations or [Instant(0.0, 0.0)]
+    return spread_of([d.wall_s for d in found]), spread_of([d.cpu_s for d in found])
+
+
+def _check(units: Sequence[UnitPart], position: int, size: int, record: Record) -> EndToEnd:
+    timings = [unit.timings[position] for unit in units]
+    updates = [(unit.update, unit.update_cpu) for unit in units]
+    sum_s = sum(t.forward.median_s + t.backward.median_s for t in timings)
+    sum_cpu_s = sum(t.forward_cpu.median_s + t.backward_cpu.median_s for t in timings)
+    sum_s += sum(wall.median_s for wall, _ in updates if wall)
+    sum_cpu_s += sum(cpu.median_s for _, cpu in updates if cpu)
+    step, step_cpu = _spreads(record.steps)
+    return EndToEnd(
+        batch_size=size,
+        step=step,
+        step_cpu=step_cpu,
+        sum_s=sum_s,
+        sum_cpu_s=sum_cpu_s,
+        kappa=step_cpu.median_s / sum_cpu_s,
+    )
