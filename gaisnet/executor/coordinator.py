@@ -83,7 +83,9 @@ class Coordinator:
         state: dict[str, Tensor] = {}
         for part in self._pools.pop(body_pool(cluster), {}).values():
             state.update(part.state)
-        state.update(self._aggregator.average(self._pools.pop(owner_pool(cluster))))
+        owners = self._pools.pop(owner_pool(cluster), None)
+        if owners is not None:
+            state.update(self._aggregator.average(owners))
         pool = self._pools.setdefault(edge_pool(domain), {})
         pool[cluster] = Contribution(samples, state)
         return Answer()
