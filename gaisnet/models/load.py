@@ -18,6 +18,7 @@ from torch import nn
 from transformers.models.auto import modeling_auto
 
 from gaisnet.errors import ModelError
+from gaisnet.models.acceptance import refuse_unequal
 from gaisnet.models.anatomy import find_anatomy
 from gaisnet.models.foundation import FoundationModel
 from gaisnet.models.inputs import raw_inputs
@@ -46,6 +47,17 @@ _TASK_OF_SUFFIX: dict[str, Task] = {
     "Model": "features",
 }
 
+_LOADING_ERRORS = (
+    OSError,
+    ValueError,
+    RuntimeError,
+    LookupError,
+    TypeError,
+    AttributeError,
+    ImportError,
+)
+"""What transformers raises for a model that it cannot build."""
+
 _TASK_OF_MODEL_TYPE: tuple[tuple[Task, Any], ...] = (
     ("image_classification", modeling_auto.MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING_NAMES),
     ("causal_lm", modeling_auto.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES),
@@ -71,7 +83,8 @@ def load_model(spec: ModelSpec, *, device: str = "cpu") -> FoundationModel:
 
     Raises:
         ModelError: The source is not found, is not a model, has no safetensors weights or lacks
-            some, needs remote code, or its architecture cannot be cut.
+            some, needs remote code, or its architecture cannot be cut: a model off the meta device
+            is cut into three and run once to be sure.
     """
     config = _read_config(spec)
     task = spec.task or _deduce_task(config)
@@ -83,10 +96,14 @@ def load_model(spec: ModelSpec, *, device: str = "cpu") -> FoundationModel:
     module.eval()
     generator = torch.Generator().manual_seed(0)
     inputs = raw_inputs(module, _PROBE_BATCH, _PROBE_TOKENS, generator)
-    anatomy = find_anatomy(module, {name: tensor.to(device) for name, tensor in inputs.items()})
-    return FoundationModel(
+    inputs = {name: tensor.to(device) for name, tensor in inputs.items()}
+    anatomy = find_anatomy(module, inputs)
+    model = FoundationModel(
         module=module, config=module.config, task=task, spec=spec, anatomy=anatomy
     )
+    if device != "meta":
+        refuse_unequal(model, inputs)
+    return model
 
 
 @contextmanager
@@ -202,7 +219,7 @@ def _as_model_error(spec: ModelSpec) -> Iterator[None]:
     """What transformers raises for a bad source, as one of our messages."""
     try:
         yield
-    except (OSError, ValueError, RuntimeError, KeyError, TypeError, ImportError) as error:
+    except _LOADING_ERRORS as error:
         first_line = str(error).strip().split("\n")[0]
         raise ModelError(
             f"cannot load the model: {first_line}", where=spec.source, hint=_hint(spec, error)

@@ -113,6 +113,8 @@ def probe(module: nn.Module, block_path: str, inputs: Mapping[str, Tensor]) -> T
         recorder, outputs = _run(module, blocks, inputs)
         trace = Trace(n_blocks=len(blocks))
         _read_blocks(module, recorder, trace)
+        if recorder.calls[0][1].hidden.shape[0] != next(iter(inputs.values())).shape[0]:
+            raise refuse(module, "the first axis of its hidden state is not the batch")
         _read_graphs(module, recorder, outputs, trace)
     _read_roots(module, block_path, recorder, trace)
     _check_raw_input_stays_out(module, blocks, inputs, recorder)

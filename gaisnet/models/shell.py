@@ -157,19 +157,22 @@ def _silence(module: nn.Module, template: Any, wire: Wire) -> None:
         _clear_hooks(part)
 
     def forward(*args: Any, **kwargs: Any) -> Any:
-        return _fill(template, wire.received().detach())
+        return _fill(template, wire.received())
 
     module.forward = forward
 
 
 def _fill(template: Any, hidden: Tensor) -> Any:
-    """The template with tensors in it: the hidden state where that fits, else zeros."""
+    """The template with zeros for its tensors, sized as for the hidden state at hand.
+
+    Fresh ones each time: some models change their embeddings in place.
+    """
     if isinstance(template, tuple):
         return tuple(_fill(item, hidden) for item in template)
     if not isinstance(template, Tensor):
         return template
     if template.dim() == hidden.dim() and template.shape[-1] == hidden.shape[-1]:
-        return hidden
+        return torch.zeros_like(hidden)
     if template.dim() == hidden.dim() == 3 and template.is_floating_point():
         return hidden.new_zeros((*hidden.shape[:2], template.shape[-1]))
     shape = (hidden.shape[0], *template.shape[1:])
