@@ -63,10 +63,15 @@ def preset(name: str) -> DevicePart:
     """
     entry = _catalogue().devices.get(name)
     if entry is None:
-        near = get_close_matches(name, preset_names(), n=3)
-        hint = f"did you mean {' or '.join(near)}?" if near else "`gaisnet profile --list-presets`"
-        raise InputError(f"the catalogue has no device {name!r}", hint=hint)
+        raise InputError(f"the catalogue has no device {name!r}", hint=_suggestion(name))
     return _device_part(name, entry, _catalogue().assumptions[entry.assumption])
+
+
+def _suggestion(name: str) -> str:
+    containing = [known for known in preset_names() if name.lower() in known]
+    near = containing or get_close_matches(name.lower(), preset_names(), n=3)
+    listing = "`gaisnet profile --list-presets` lists all"
+    return f"did you mean {' or '.join(near[:3])}? {listing}" if near else listing
 
 
 def _device_part(name: str, entry: _Entry, assumed: _Assumption) -> DevicePart:

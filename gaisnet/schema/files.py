@@ -162,15 +162,15 @@ def check_writable(path: StrPath, *, force: bool = False) -> None:
         OutputError: Its folder does not exist.
     """
     target = Path(path)
-    if target.is_dir():
+    if os.path.isdir(target):
         raise UsageError("this is a folder", where=str(path), hint="name a file in it")
-    if target.is_file() and not force:
+    if os.path.isfile(target) and not force:
         raise UsageError(
             "the file exists",
             where=str(path),
             hint="name another one, or overwrite it with --force",
         )
-    if not target.parent.is_dir():
+    if not os.path.isdir(target.parent):
         raise OutputError(
             f"there is no folder {target.parent}", where=str(path), hint="make the folder first"
         )
