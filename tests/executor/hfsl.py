@@ -81,7 +81,9 @@ _NOWHERE = InputFile(path="none", sha256="0" * 64)
 def make_model(name: str, tunable: TunableSpec | None = None, *, seed: int = 0) -> FoundationModel:
     """A tiny model with tunable modules; the same arguments give the same values."""
     spec = ModelSpec(source=str(config_file(name)), seed=seed)
-    return attach(load_model(spec), LoraSpec(r=2, alpha=4) if tunable is None else tunable, seed=seed)
+    return attach(
+        load_model(spec), LoraSpec(r=2, alpha=4) if tunable is None else tunable, seed=seed
+    )
 
 
 def config_file(name: str) -> Any:
@@ -124,8 +126,7 @@ def cluster(
     pieces = [(a, b - 1) for a, b in zip(bounds, bounds[1:], strict=False) if b <= tail]
     names = list(devices) or [f"{name}-body{i}" for i in range(len(pieces))]
     body = tuple(
-        Stage(device=d, first_unit=a, last_unit=b)
-        for d, (a, b) in zip(names, pieces, strict=True)
+        Stage(device=d, first_unit=a, last_unit=b) for d, (a, b) in zip(names, pieces, strict=True)
     )
     feeding = options.pop("shards", {})
     return ClusterPlan(
@@ -145,7 +146,13 @@ def cluster(
 def make_plan(clusters: Sequence[ClusterPlan], *, cloud: str | None = None) -> Plan:
     """A plan by hand; the predictions are empty."""
     certificate = Certificate(
-        decision="all", objective="none", solver="hand", status="given", value=0.0, bound=0.0, gap=0.0
+        decision="all",
+        objective="none",
+        solver="hand",
+        status="given",
+        value=0.0,
+        bound=0.0,
+        gap=0.0,
     )
     return Plan(
         name="test",
