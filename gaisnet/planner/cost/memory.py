@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from gaisnet.schema.job import OptimizerSpec
 from gaisnet.schema.profile import UnitPart
 
-__all__ = ["MemoryNeed", "Residence", "device_memory", "optimizer_state_bytes", "unit_bytes"]
+__all__ = ["MemoryNeed", "Residence", "device_memory", "frozen_bytes", "unit_bytes"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,11 +18,12 @@ class Residence:
     first_unit: int
     last_unit: int
     samples_in_flight: int
-    """Samples whose activations are kept at once: micro-batch size × micro-batches in flight."""
+    """Samples whose activations are kept at once: micro-batch size × micro-batches in flight.
+    All micro-batches of a step are in flight before the first gradient returns."""
     microbatch_size: int
     """Samples of one pass: what the transient working memory is for."""
-    stages: int = 1
-    """Equal copies of the stage: tunable modules are private to each cluster and owner."""
+    training: bool = True
+    """Without it the stage only answers: no gradients, optimizer state or saved activations."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,13 +56,14 @@ def device_memory(
     held = list(residences)
     spans = [range(r.first_unit, r.last_unit + 1) for r in held]
     frozen = {unit for span in spans for unit in span}
-    weights = sum(_frozen_bytes(units[unit]) for unit in frozen)
+    weights = sum(frozen_bytes(units[unit]) for unit in frozen)
     training, working = 0, 0
     for residence, span in zip(held, spans, strict=True):
         for unit in (units[index] for index in span):
-            weights += residence.stages * _tunable_bytes(unit)
-            training += residence.stages * _kept_bytes(unit, optimizer, residence.samples_in_flight)
+            weights += _tunable_bytes(unit)
             working = max(working, residence.microbatch_size * unit.working_bytes)
+            if residence.training:
+                training += _kept_bytes(unit, optimizer, residence.samples_in_flight)
     return MemoryNeed(
         weight_bytes=weights, training_bytes=training + working, cache_bytes=cache_bytes
     )
@@ -72,7 +74,7 @@ def unit_bytes(unit: UnitPart, optimizer: OptimizerSpec, samples_in_flight: int)
     return unit.weight_bytes + _kept_bytes(unit, optimizer, samples_in_flight)
 
 
-def optimizer_state_bytes(unit: UnitPart, optimizer: OptimizerSpec) -> int:
+def _optimizer_bytes(unit: UnitPart, optimizer: OptimizerSpec) -> int:
     """The profile's figure; momentum adds one value per gradient to plain SGD."""
     if optimizer.kind == "sgd":
         return unit.gradient_bytes if optimizer.momentum > 0.0 else 0
@@ -82,7 +84,7 @@ def optimizer_state_bytes(unit: UnitPart, optimizer: OptimizerSpec) -> int:
 def _kept_bytes(unit: UnitPart, optimizer: OptimizerSpec, samples_in_flight: int) -> int:
     return (
         unit.gradient_bytes
-        + optimizer_state_bytes(unit, optimizer)
+        + _optimizer_bytes(unit, optimizer)
         + samples_in_flight * unit.saved_activation_bytes
     )
 
@@ -92,5 +94,6 @@ def _tunable_bytes(unit: UnitPart) -> int:
     return min(unit.weight_bytes, unit.gradient_bytes)
 
 
-def _frozen_bytes(unit: UnitPart) -> int:
+def frozen_bytes(unit: UnitPart) -> int:
+    """Weights that are not tuned: stages of several clusters on one device share them."""
     return unit.weight_bytes - _tunable_bytes(unit)

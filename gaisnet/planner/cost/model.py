@@ -16,7 +16,7 @@ import numpy as np
 from gaisnet.planner.cost.compression import compressed_rows_bytes
 from gaisnet.planner.cost.devices import DeviceCost, resolve_devices
 from gaisnet.planner.cost.links import LinkTable
-from gaisnet.planner.cost.memory import MemoryNeed, Residence, device_memory
+from gaisnet.planner.cost.memory import MemoryNeed, Residence, device_memory, frozen_bytes
 from gaisnet.planner.cost.times import (
     Direction,
     FloatArray,
@@ -242,6 +242,11 @@ class CostModel:
     def memory(self, residences: Iterable[Residence], cache_bytes: int = 0) -> MemoryNeed:
         """Memory of a device that holds all of ``residences``."""
         return device_memory(self.model.units, self.optimizer, residences, cache_bytes)
+
+    def frozen_bytes(self, residences: Iterable[Residence]) -> int:
+        """Frozen weights of all units that ``residences`` hold, each counted once."""
+        units = {u for r in residences for u in range(r.first_unit, r.last_unit + 1)}
+        return sum(frozen_bytes(self.model.units[unit]) for unit in units)
 
     def cache_bytes(self, first_unit: int, last_unit: int, sessions: int, tokens: int) -> int:
         """KV caches of ``sessions`` of ``tokens`` tokens each."""

@@ -1,0 +1,16 @@
+"""Who holds what within one cluster, and what a step of it takes."""
+
+from gaisnet.planner.chains.split import ClusterSplit, split_cluster
+from gaisnet.planner.chains.step import Chain, StepFigures, step_figures
+from gaisnet.planner.chains.task import SplitTask, overflow, residences
+
+__all__ = [
+    "Chain",
+    "ClusterSplit",
+    "SplitTask",
+    "StepFigures",
+    "overflow",
+    "residences",
+    "split_cluster",
+    "step_figures",
+]

@@ -1,0 +1,151 @@
+"""The body of a cluster's chain as arrays: costs per holder and unit, ways in and out, bounds.
+
+Index letters: ``o`` owners, ``n``, ``m`` holders (N), ``l`` units (L), ``h`` units of the head,
+``t`` first unit of the tail. Seconds and joules are of one turn and one micro-batch.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from gaisnet.planner.chains.task import SplitTask
+from gaisnet.planner.splitting import SplitInstance
+
+__all__ = ["Body", "FloatArray", "Ways"]
+
+FloatArray = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ways:
+    """Between all owners and each holder, at each cut: into the body, or out of it."""
+
+    through_s: FloatArray
+    """``[L+1, N]`` what it adds to a turn's latency, the owners' own compute included."""
+    stage_s: FloatArray
+    """``[L+1, N]`` the cut as a stage of the pipeline; inf where an owner has no link."""
+    energy_j: FloatArray
+    """``[L+1, N]`` per turn, the owners' own compute included."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Body:
+    """Everything that does not depend on where head and tail end."""
+
+    task: SplitTask
+    holders: tuple[str, ...]
+    work_s: FloatArray
+    """``[N, L]``"""
+    work_j: FloatArray
+    hop_s: FloatArray
+    """``[N, N, L-1]`` both ways."""
+    hop_j: FloatArray
+    entry: Ways
+    """Index h: after units 0..h-1."""
+    leave: Ways
+    """Index t: before unit t."""
+    owner_busy_s: FloatArray
+    """``[O, 2, L+1]`` busy seconds of each owner with a head of h units, with a tail from t."""
+    owner_bytes: FloatArray
+    """``[2, L+1]`` the same for additive memory."""
+    owner_working: FloatArray
+    """``[2, L+1]`` the same for transient memory."""
+    unit_bytes: FloatArray
+    """``[N, L]`` additive memory of a unit of the body on each holder."""
+    unit_working: FloatArray
+    """``[L]`` transient memory of a unit of the body."""
+
+    def owner_need(self, head: int, tail: int) -> float:
+        """Bytes that each owner needs for head and tail."""
+        additive = self.owner_bytes[0, head] + self.owner_bytes[1, tail]
+        working = max(self.owner_working[0, head], self.owner_working[1, tail])
+        return float(additive + working)
+
+    def busy_s(self, head: int, tail: int) -> FloatArray:
+        """``[O]`` busy seconds of each owner with its own head and tail in its turn."""
+        busy: FloatArray = self.owner_busy_s[:, 0, head] + self.owner_busy_s[:, 1, tail]
+        return busy
+
+    def slack_s(self, head: int, tail: int) -> float:
+        """Latency beyond the stages of entry and exit that no choice of holders avoids."""
+        total = 0.0
+        for ways, cut in ((self.entry, head), (self.leave, tail)):
+            linked = np.isfinite(ways.stage_s[cut])
+            if linked.any():
+                beyond = ways.through_s[cut, linked] - ways.stage_s[cut, linked]
+                total += float(beyond.min())
+        return total
+
+    def instance(self, head: int, tail: int, *, roomy: bool, pipelined: bool) -> SplitInstance:
+        """The chain between ``head`` and ``tail`` for the exact search.
+
+        The last row stands for the owners: it holds nothing, and its busy time is a floor.
+
+        Args:
+            head: Units of the head.
+            tail: First unit of the tail.
+            roomy: Charge each holder the least transient memory of a unit, so that no chain that
+                fits is ruled out; otherwise the most, so that every chain found fits.
+            pipelined: Entry and exit count as stages of the pipeline; otherwise with all that
+                they add to the latency.
+        """
+        units = slice(head, tail)
+        add = _owners_row
+        entry = self.entry.stage_s[head] if pipelined else self.entry.through_s[head]
+        leave = self.leave.stage_s[tail] if pipelined else self.leave.through_s[tail]
+        rows, count = len(self.holders) + 1, tail - head
+        allowed = np.ones((rows, count), dtype=bool)
+        allowed[-1] = False
+        return SplitInstance(
+            work_s=add(self.work_s[:, units]),
+            work_j=add(self.work_j[:, units]),
+            memory_bytes=add(self.unit_bytes[:, units]),
+            capacity_bytes=add(self._capacity(head, tail, roomy)),
+            hop_s=_cuts(self.hop_s[:, :, head : tail - 1]),
+            hop_j=_cuts(self.hop_j[:, :, head : tail - 1]),
+            entry_s=add(entry),
+            entry_j=add(self.entry.energy_j[head]),
+            exit_s=add(leave),
+            exit_j=add(self.leave.energy_j[tail]),
+            base_busy_s=self._base_busy_s(head, tail),
+            allowed=allowed,
+            max_segments=self.task.max_stages,
+            microbatches=self.task.microbatches,
+        )
+
+    def _capacity(self, head: int, tail: int, roomy: bool) -> FloatArray:
+        """``[N]`` memory that is left for additive bytes of the body."""
+        working = self.unit_working[head:tail]
+        charge = float(working.min() if roomy else working.max())
+        own = self.owner_bytes[0, head] + self.owner_bytes[1, tail]
+        own_working = max(self.owner_working[0, head], self.owner_working[1, tail])
+        left = []
+        for holder in self.holders:
+            limit = float(self.task.limit_bytes[holder])
+            if holder in self.task.owners:
+                left.append(limit - own - max(charge, own_working))
+            else:
+                left.append(limit - charge)
+        room: FloatArray = np.maximum(np.array(left), 0.0)
+        return room
+
+    def _base_busy_s(self, head: int, tail: int) -> FloatArray:
+        """``[N + 1]`` mean over turns of what owners are busy with beside the body."""
+        own = self.busy_s(head, tail)
+        by_owner = dict(zip(self.task.owners, own, strict=True))
+        base = [by_owner.get(holder, 0.0) / self.task.turns for holder in self.holders]
+        floor = own.max() if self.task.turns == 1 else own.mean()
+        return np.array([*base, floor])
+
+
+def _owners_row(values: FloatArray) -> FloatArray:
+    row: FloatArray = np.concatenate([values, np.zeros((1, *values.shape[1:]))])
+    return row
+
+
+def _cuts(values: FloatArray) -> FloatArray:
+    padded: FloatArray = np.pad(values, ((0, 1), (0, 1), (0, 0)))
+    return padded

@@ -1,0 +1,160 @@
+"""The split of one cluster: how deep head and tail are, and who holds the body between them.
+
+Head depth h and tail start t are enumerated in the order of a lower bound; between them an exact
+search places the body. Costs of entering and leaving the body are averaged over the owners'
+turns: latency and energy are linear in them, period and makespan convex, so that by Jensen's
+inequality the search bounds the mean over turns from below. Each chain that it finds is then
+evaluated exactly, turn by turn.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from gaisnet.planner.chains.body import Body
+from gaisnet.planner.chains.depths import depth_bounds
+from gaisnet.planner.chains.step import Chain, StepFigures, step_figures
+from gaisnet.planner.chains.tables import make_body
+from gaisnet.planner.chains.task import SplitTask, overflow
+from gaisnet.planner.cost import CostModel
+from gaisnet.planner.splitting import SplitSolution, solve_instance
+
+__all__ = ["ClusterSplit", "split_cluster"]
+
+RELATIVE_TOLERANCE = 1e-9
+LEAST_NODES = 1000
+"""Of an inner search, so that the last depths are not cut off at once."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClusterSplit:
+    """A cluster's chain, its figures and how far from the best it may be."""
+
+    task: SplitTask
+    chain: Chain
+    figures: StepFigures
+    value: float
+    bound: float
+    nodes: int
+    solver: str
+
+    @property
+    def gap(self) -> float:
+        """``(value - bound) / value``."""
+        return max(0.0, (self.value - self.bound) / self.value) if self.value > 0.0 else 0.0
+
+
+@dataclass(kw_only=True)
+class _Best:
+    """The best chain so far, and the least bound among what was settled."""
+
+    chain: Chain | None = None
+    value: float = math.inf
+    settled: float = math.inf
+    nodes: int = 0
+    solver: str = "enumeration of head and tail"
+
+    def offer(self, cost: CostModel, task: SplitTask, chain: Chain) -> None:
+        figures = step_figures(cost, chain, task.speed)
+        value = figures.value(task.objective, task.turns)
+        if value < self.value:
+            self.chain, self.value = chain, value
+
+
+def split_cluster(cost: CostModel, task: SplitTask) -> ClusterSplit | None:
+    """The best split of a cluster, with a proven bound; None if no split is allowed.
+
+    Stops once no depth that is left can improve the best by more than ``task.search.gap``, or
+    after ``task.search.node_limit`` nodes of the inner searches.
+    """
+    body = make_body(cost, task)
+    best, unsettled = _Best(), math.inf
+    for bound, head, tail in depth_bounds(cost, body):
+        if bound >= best.value * (1.0 - max(task.search.gap, RELATIVE_TOLERANCE)):
+            unsettled = bound
+            break
+        if best.nodes >= task.search.node_limit and best.chain is not None:
+            unsettled = bound
+            break
+        _settle(cost, body, (head, tail), bound, best)
+    if best.chain is None:
+        return None
+    return ClusterSplit(
+        task=task,
+        chain=best.chain,
+        figures=step_figures(cost, best.chain, task.speed),
+        value=best.value,
+        bound=min(best.value, best.settled, unsettled),
+        nodes=best.nodes,
+        solver=best.solver,
+    )
+
+
+def _settle(cost: CostModel, body: Body, ends: tuple[int, int], bound: float, best: _Best) -> None:
+    """Solve one depth: offer its best chain, and note its bound."""
+    task = body.task
+    if ends[0] == ends[1]:
+        best.offer(cost, task, task.chain(*ends, ()))
+        best.settled = min(best.settled, bound)
+        return
+    for roomy in (True, False):
+        solution = _search(body, ends, roomy, task.search.node_limit - best.nodes)
+        if solution is None:
+            best.settled = min(best.settled, bound)
+            return
+        best.nodes += solution.nodes
+        if roomy:
+            proven = _proven(body, ends, solution)
+            best.settled = min(best.settled, max(proven, bound))
+        if solution.value is None:
+            return
+        best.solver = f"enumeration of head and tail, {solution.solver}"
+        chain = task.chain(*ends, _stages(body, ends[0], solution))
+        if not overflow(cost, task, chain):
+            best.offer(cost, task, chain)
+            return
+
+
+def _search(body: Body, ends: tuple[int, int], roomy: bool, nodes: int) -> SplitSolution | None:
+    """The exact search between two ends; None if its limits ran out before it found a chain."""
+    task = body.task
+    objective = task.objective
+    if objective == "makespan" and not _pipelined(task):
+        objective = "latency"
+    instance = body.instance(*ends, roomy=roomy, pipelined=_pipelined(task))
+    try:
+        return solve_instance(
+            instance,
+            objective,
+            node_limit=max(LEAST_NODES, nodes),
+            time_limit_s=task.search.time_limit_s,
+            gap=task.search.gap,
+        )
+    except ValueError:
+        return None
+
+
+def _pipelined(task: SplitTask) -> bool:
+    """Whether the longest stage counts in the objective."""
+    return task.objective == "period" or (task.objective == "makespan" and task.microbatches > 1)
+
+
+def _proven(body: Body, ends: tuple[int, int], solution: SplitSolution) -> float:
+    """The inner search's bound as a bound of the cluster's objective: sums over turns."""
+    task = body.task
+    if solution.bound is None:
+        return math.inf
+    per_turn = solution.bound
+    if task.objective == "makespan" and _pipelined(task):
+        per_turn += body.slack_s(*ends)
+    if task.objective == "energy":
+        per_turn *= task.microbatches
+    return task.turns * per_turn
+
+
+def _stages(body: Body, head: int, solution: SplitSolution) -> tuple[tuple[str, int, int], ...]:
+    """Rows and units of the inner search as devices and units of the model."""
+    return tuple(
+        (body.holders[row], head + first, head + last) for row, first, last in solution.segments
+    )

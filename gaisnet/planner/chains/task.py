@@ -1,0 +1,101 @@
+"""What there is to decide in one cluster: owners, who may hold the body, and their limits."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from gaisnet.planner.chains.step import Chain
+from gaisnet.planner.cost import CostModel, Residence
+from gaisnet.schema.job import Intra, Objective, SearchSpec, Topology
+
+__all__ = ["SplitTask", "overflow", "residences"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class SplitTask:
+    """One cluster's splitting problem."""
+
+    name: str
+    owners: tuple[str, ...]
+    holders: tuple[str, ...]
+    """Devices that may hold stages of the body."""
+    limit_bytes: Mapping[str, int]
+    """Memory of owners and holders for this cluster."""
+    speed: Mapping[str, float] = field(default_factory=dict)
+    """Part of their speed that holders have for this cluster, where it is not all."""
+    shares_weights: frozenset[str] = frozenset()
+    """Holders whose frozen weights are accounted for elsewhere (copies of several clusters)."""
+    intra: Intra = "sequential"
+    topology: Topology = "u_shape"
+    microbatches: int = 1
+    batch_size: int = 1
+    """Samples of one owner in one step."""
+    min_head_units: int = 1
+    min_tail_units: int = 1
+    max_stages: int | None = None
+    whole: bool = False
+    """Owners hold the whole model; there is no body (federated and central training)."""
+    needs_body: bool = False
+    """Owners must not hold the whole model (split learning)."""
+    objective: Objective = "makespan"
+    search: SearchSpec = field(default_factory=SearchSpec)
+
+    @property
+    def turns(self) -> int:
+        """Turns of one step: one per owner, or one of all merged owners."""
+        return 1 if self.intra == "merge" else len(self.owners)
+
+    @property
+    def merged(self) -> int:
+        """Owners whose samples the body works on at once."""
+        return len(self.owners) // self.turns
+
+    @property
+    def microbatch_size(self) -> int:
+        """Samples of one owner in one pass."""
+        return self.batch_size // self.microbatches
+
+    def chain(self, head: int, tail: int, body: tuple[tuple[str, int, int], ...]) -> Chain:
+        """A chain of this cluster."""
+        return Chain(
+            owners=self.owners,
+            head_units=head,
+            tail_first_unit=tail,
+            body=body,
+            intra=self.intra,
+            microbatches=self.microbatches,
+            batch_size=self.batch_size,
+        )
+
+
+def residences(cost: CostModel, chain: Chain) -> dict[str, list[Residence]]:
+    """What each device of a chain holds, with the samples in flight there."""
+    held: dict[str, list[Residence]] = {}
+    ends = [(0, chain.head_units - 1), (chain.tail_first_unit, cost.n_units - 1)]
+    for owner in chain.owners:
+        held[owner] = [_residence(chain, span, 1) for span in ends if span[0] <= span[1]]
+    for device, first, last in chain.body:
+        held.setdefault(device, []).append(_residence(chain, (first, last), chain.merged))
+    return held
+
+
+def _residence(chain: Chain, span: tuple[int, int], merged: int) -> Residence:
+    return Residence(
+        first_unit=span[0],
+        last_unit=span[1],
+        samples_in_flight=merged * chain.batch_size,
+        microbatch_size=merged * chain.microbatch_size,
+    )
+
+
+def overflow(cost: CostModel, task: SplitTask, chain: Chain) -> dict[str, int]:
+    """Bytes that are missing on each device that ``chain`` overloads."""
+    missing = {}
+    for device, held in residences(cost, chain).items():
+        need = cost.memory(held).total_bytes
+        if device in task.shares_weights:
+            need -= cost.frozen_bytes(held)
+        if need > task.limit_bytes[device]:
+            missing[device] = need - task.limit_bytes[device]
+    return missing

@@ -1,0 +1,132 @@
+"""The split of a cluster against the enumeration of every chain."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import combinations, permutations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gaisnet.planner.chains.depths import depths
+from gaisnet.planner.chains.split import split_cluster
+from gaisnet.planner.chains.step import Chain, step_figures
+from gaisnet.planner.chains.task import SplitTask, overflow
+from gaisnet.planner.cost import CostModel
+from gaisnet.schema.fleet import Fleet, Link
+from tests.planner.factory import make_cost, make_device, make_job, make_model, make_unit
+
+
+def chains(n_units: int, task: SplitTask) -> Iterator[Chain]:
+    """Every chain that the rules allow, memory and links aside."""
+    for head, tail in depths(n_units, task):
+        if head == tail:
+            yield task.chain(head, tail, ())
+            continue
+        most = min(tail - head, len(task.holders), task.max_stages or 99)
+        for stages in range(1, most + 1):
+            for cuts in combinations(range(head + 1, tail), stages - 1):
+                starts, ends = [head, *cuts], [*cuts, tail]
+                for devices in permutations(task.holders, stages):
+                    body = tuple(
+                        (device, first, end - 1)
+                        for device, first, end in zip(devices, starts, ends, strict=True)
+                    )
+                    yield task.chain(head, tail, body)
+
+
+def cheapest(cost: CostModel, task: SplitTask) -> float:
+    figures = [
+        step_figures(cost, chain, task.speed)
+        for chain in chains(cost.n_units, task)
+        if not overflow(cost, task, chain)
+    ]
+    linked = [found for found in figures if np.isfinite(found.latency_s)]
+    values = [found.value(task.objective, task.turns) for found in linked]
+    return min(values, default=np.inf)
+
+
+@st.composite
+def tasks(draw: st.DrawFn) -> tuple[CostModel, SplitTask]:
+    generator = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    n_units = draw(st.integers(2, 5))
+    n_owners = draw(st.integers(1, 3))
+    working = int(generator.integers(0, 60))
+    units = tuple(
+        make_unit(
+            i,
+            n_units,
+            forward_flops=int(generator.integers(0, 2_000_000)),
+            attention_flops=0,
+            backward_flops=int(generator.integers(0, 2_000_000)),
+            weight_bytes=int(generator.integers(100, 1500)),
+            working_bytes=working,
+            gradient_output_bytes=128 if i else 0,
+        )
+        for i in range(n_units)
+    )
+    model = make_model(n_units, units=units, side_input_bytes=draw(st.sampled_from([0, 64])))
+    names = [*(f"d{i}" for i in range(n_owners)), "x", "edge0"]
+    devices = [
+        make_device(
+            name,
+            "edge" if name == "edge0" else "end",
+            flops_per_s=float(generator.uniform(2e8, 5e9)),
+            memory_bytes=int(generator.integers(1500, 9000)),
+            samples=10 if name.startswith("d") else 0,
+            joules_per_flop=float(generator.uniform(0, 5e-9)),
+        )
+        for name in names
+    ]
+    links = [
+        Link(
+            between=(a, b),
+            bandwidth_bits_per_s=float(generator.uniform(1e5, 1e8)),
+            reverse_bandwidth_bits_per_s=float(generator.uniform(1e5, 1e8)),
+            latency_s=float(generator.uniform(0, 0.005)),
+            joules_per_byte=float(generator.uniform(0, 1e-6)),
+        )
+        for a, b in combinations(names, 2)
+        if generator.random() < 0.85
+    ]
+    job = make_job(constraints={})
+    cost = make_cost(job, Fleet(devices=tuple(devices), links=tuple(links)), model)
+    owners = tuple(names[:n_owners])
+    task = SplitTask(
+        name="c0",
+        owners=owners,
+        holders=tuple(names[1:] if n_owners > 1 else names[n_owners:]),
+        limit_bytes={name: cost.devices[name].limit_bytes for name in names},
+        speed={"edge0": draw(st.sampled_from([1.0, 0.5]))},
+        intra=draw(st.sampled_from(["sequential", "merge"])),
+        topology=draw(st.sampled_from(["u_shape", "vanilla"])),
+        microbatches=draw(st.sampled_from([1, 2, 4])),
+        batch_size=8,
+        min_head_units=draw(st.integers(1, 2)),
+        max_stages=draw(st.sampled_from([None, None, 1])),
+        needs_body=draw(st.booleans()),
+        objective=draw(st.sampled_from(["latency", "period", "makespan", "energy"])),
+    )
+    return cost, task
+
+
+@settings(max_examples=200, deadline=None)
+@given(case=tasks())
+def test_bound_and_value_enclose_the_enumerated_optimum(case: tuple[CostModel, SplitTask]) -> None:
+    cost, task = case
+    best = cheapest(cost, task)
+    split = split_cluster(cost, task)
+    if split is None:
+        assert best == np.inf
+        return
+    assert not overflow(cost, task, split.chain)
+    assert split.value >= best * (1 - 1e-9)
+    assert split.bound <= best * (1 + 1e-6)
+    linear = task.objective in ("latency", "energy") or (
+        task.objective == "makespan" and task.microbatches == 1
+    )
+    if linear or (len(task.owners) == 1 and task.objective == "period"):
+        assert split.value == pytest.approx(best, rel=2e-6)
+        assert split.gap <= 2e-6
