@@ -1,0 +1,1 @@
+"""Handwritten digits on eight unequal devices: the whole of gaisnet on real data."""
