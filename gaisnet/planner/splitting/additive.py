@@ -6,7 +6,13 @@ import math
 
 from gaisnet.planner.splitting.astar import AStar
 from gaisnet.planner.splitting.budget import RELATIVE_TOLERANCE, Budget, Found
-from gaisnet.planner.splitting.lagrangian import Prices, completion, improve_prices, no_prices
+from gaisnet.planner.splitting.lagrangian import (
+    Prices,
+    completion,
+    improve_prices,
+    no_prices,
+    spare,
+)
 from gaisnet.planner.splitting.period import PeriodSearch
 from gaisnet.planner.splitting.probe import Probe
 from gaisnet.planner.splitting.symmetry import Twins
@@ -18,6 +24,10 @@ _BEAM = 30
 _PRICE_ROUNDS = 80
 _PROBE_NODES = 20_000
 
+_LEVELS = ((0, 80, 2_000), (6, 30, 10_000), (9, 15, 40_000), (12, 8, None))
+"""(critical devices, price rounds, nodes) of each attempt."""
+_MOST_STATES = 2_500_000
+
 
 def search_additive(
     tables: ChainTables,
@@ -28,28 +38,71 @@ def search_additive(
     gap: float = 0.0,
     prices: Prices | None = None,
 ) -> Found:
-    """Cheapest chain below ``cutoff``, started from ``prices`` if some are known."""
+    """Cheapest chain below ``cutoff``, started from ``prices`` if some are known.
+
+    Attempts with more and more critical devices, until one of them closes the gap.
+    """
     prices = prices or no_prices(tables)
+    found = _first_chain(tables, twins, budget, cutoff, prices)
+    critical: tuple[int, ...] = ()
+    for level, (count, rounds, nodes) in enumerate(_LEVELS):
+        critical, last = _grow(tables, prices, critical, count, level)
+        prices, bound, path, value = improve_prices(
+            tables, spare(prices, critical), incumbent=found.value, rounds=rounds, critical=critical
+        )
+        found = _merge(found, Found(path, value, bound))
+        if _closed(found, gap) or budget.exhausted:
+            return found
+        ways = completion(tables, prices, critical)
+        search = AStar(tables, prices, ways, twins, found.value)
+        found = _merge(found, search.run(budget, gap=gap, node_limit=None if last else nodes))
+        if last or _closed(found, gap):
+            return found
+    return found
+
+
+def _first_chain(
+    tables: ChainTables, twins: Twins, budget: Budget, cutoff: float, prices: Prices
+) -> Found:
+    """Prices, then a beam, then a probe: something to prune with, or a proof that nothing is."""
     prices, bound, path, value = improve_prices(
         tables, prices, incumbent=cutoff, rounds=_PRICE_ROUNDS
     )
-    if _closed(bound, value):
-        return Found(path, value, min(bound, value))
-    first = AStar(tables, prices, completion(tables, prices), twins, value).beam(_BEAM, budget)
-    path, value = first.path or path, first.value
-    if not math.isfinite(value):
-        probe = Probe(tables, twins, math.inf)
-        verdict = probe.run(budget, _PROBE_NODES)
-        if verdict.path is not None:
-            path, value = verdict.path, tables.cost_of(verdict.path)
-        elif verdict.proven:
-            return Found(None, math.inf, math.inf)
-    prices, bound, lucky, value = improve_prices(
-        tables, prices, incumbent=value, rounds=_PRICE_ROUNDS
-    )
-    path = lucky or path
-    found = AStar(tables, prices, completion(tables, prices), twins, value).run(budget, gap=gap)
-    return Found(found.path or path, found.value, found.bound)
+    found = Found(path, value, min(bound, value))
+    if _closed(found, 0.0):
+        return found
+    beam = AStar(tables, prices, completion(tables, prices), twins, value)
+    found = _merge(found, beam.beam(_BEAM, budget))
+    if math.isfinite(found.value):
+        return found
+    verdict = Probe(tables, twins, math.inf).run(budget, _PROBE_NODES)
+    if verdict.path is not None:
+        return Found(verdict.path, tables.cost_of(verdict.path), found.bound)
+    return Found(None, math.inf, math.inf) if verdict.proven else found
+
+
+def _grow(
+    tables: ChainTables, prices: Prices, critical: tuple[int, ...], count: int, level: int
+) -> tuple[tuple[int, ...], bool]:
+    """More critical devices, the dearest first; are they the most that will be tried?"""
+    states = _MOST_STATES // (tables.devices * tables.units)
+    most = min(tables.devices, max(states, 1).bit_length() - 1)
+    order = sorted(range(tables.devices), key=lambda n: (-prices.device[n], n))
+    new = [n for n in order if n not in critical and prices.device[n] > 0]
+    grown = (*critical, *new[: max(min(count, most) - len(critical), 0)])
+    return grown, level == len(_LEVELS) - 1 or count >= most
+
+
+def _merge(known: Found, new: Found) -> Found:
+    """The better chain and the better bound."""
+    path, value = (new.path, new.value) if new.value < known.value else (known.path, known.value)
+    return Found(path, value, min(max(known.bound, new.bound), value))
+
+
+def _closed(found: Found, gap: float) -> bool:
+    if math.isinf(found.value):
+        return found.bound == math.inf
+    return found.bound >= found.value * (1 - max(gap, RELATIVE_TOLERANCE))
 
 
 def search_period(
@@ -62,7 +115,3 @@ def search_period(
 ) -> Found:
     """Shortest period below ``cutoff``."""
     return PeriodSearch(tables, twins, cutoff).run(budget, gap)
-
-
-def _closed(bound: float, value: float) -> bool:
-    return bound >= value * (1 - RELATIVE_TOLERANCE) if math.isfinite(value) else bound == math.inf

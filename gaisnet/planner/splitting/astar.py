@@ -53,6 +53,8 @@ class _Free:
     """What is the same for all labels that have used the same devices."""
 
     devices: npt.NDArray[np.intp]
+    subsets: npt.NDArray[np.intp]
+    """Per device the critical devices used once it is used too."""
     refund: float
 
 
@@ -69,8 +71,10 @@ class AStar:
     ) -> None:
         self._tables, self._prices, self._ways, self._twins = tables, prices, ways, twins
         fee = (prices.device + prices.segment)[:, None, None]
-        estimate = tables.segment_cost + fee + ways.after[:, None, :]
-        self._estimate: FloatArray = np.ascontiguousarray(estimate.transpose(1, 0, 2))
+        self._priced: FloatArray = np.ascontiguousarray(
+            (tables.segment_cost + fee).transpose(1, 0, 2)
+        )
+        self._bits = ways.bits()
         self._segment: FloatArray = np.ascontiguousarray(tables.segment_cost.transpose(1, 0, 2))
         self._cut: FloatArray = np.ascontiguousarray(tables.cut_cost.transpose(0, 2, 1))
         self._free: dict[int, _Free] = {}
@@ -78,16 +82,17 @@ class AStar:
         self._value = cutoff
         self._best: Label | None = None
 
-    def run(self, budget: Budget, *, gap: float = 0.0) -> Found:
+    def run(self, budget: Budget, *, gap: float = 0.0, node_limit: int | None = None) -> Found:
         """A* until the bound meets the incumbent.
 
         Args:
             budget: Every expansion is a node; when it is spent, the open labels are the bound.
             gap: Stop at this relative gap.
+            node_limit: The share of the budget that this search may spend.
         """
         if self._ways.bound >= self._threshold():
             return self._found(self._value)
-        return self._found(self._best_first(budget, gap))
+        return self._found(self._best_first(budget, gap, node_limit))
 
     def beam(self, width: int, budget: Budget) -> Found:
         """Beam search: level by level, one segment more each; its bound is the root's."""
@@ -109,9 +114,9 @@ class AStar:
     def _finite(self) -> bool:
         return math.isfinite(self._value)
 
-    def _best_first(self, budget: Budget, gap: float) -> float:
+    def _best_first(self, budget: Budget, gap: float, node_limit: int | None) -> float:
         heap: list[tuple[float, int, int, Label]] = []
-        count = 0
+        count, spent = 0, 0
         for f, label in self._expand(None):
             heapq.heappush(heap, (f, -label.last, count := count + 1, label))
         while heap:
@@ -120,8 +125,9 @@ class AStar:
                 return f
             if label.cost > self._cheapest[label.used, self._kind(label.device), label.last]:
                 continue
-            if budget.exhausted:
+            if budget.exhausted or spent == node_limit:
                 return f
+            spent += 1
             budget.nodes += 1
             for child_f, child in self._expand(label):
                 heapq.heappush(heap, (child_f, -child.last, count := count + 1, child))
@@ -136,8 +142,10 @@ class AStar:
             unused = [n for n in range(self._tables.devices) if not used >> n & 1]
             left = self._tables.max_segments - used.bit_count()
             refund = float(self._prices.device[unused].sum()) + self._prices.segment * left
-            devices = self._twins.available(used) if left else []
-            free = self._free[used] = _Free(np.array(devices, dtype=np.intp), refund)
+            devices = np.array(self._twins.available(used) if left else [], dtype=np.intp)
+            taken = [n for n in self._ways.critical if used >> n & 1]
+            subsets = self._bits[devices] | int(self._bits[taken].sum())
+            free = self._free[used] = _Free(devices, subsets, refund)
         return free
 
     def _expand(self, label: Label | None) -> list[tuple[float, Label]]:
@@ -149,7 +157,8 @@ class AStar:
         reach: FloatArray = np.zeros(len(free.devices))
         if label:
             reach = self._cut[label.device, label.last, free.devices]
-        f = self._estimate[i][free.devices, i:] + (reach + (cost - free.refund))[:, None]
+        f = self._priced[i][free.devices, i:] + (reach + (cost - free.refund))[:, None]
+        f += self._ways.after[free.subsets, free.devices, i:]
         self._complete(label, used, i, cost, reach, free.devices)
         rows, ends = np.nonzero(f[:, :-1] < self._threshold())
         devices = free.devices[rows]

@@ -10,6 +10,11 @@ t[n,m,j] that of a cut, the costs to completion are
 and L(pi, sigma) = min_n H[n,0] - sum(pi) - S sigma is a lower bound, at its best the bound of the
 linear relaxation of the segment-flow formulation (Geoffrion 1974: integrality property).
 Prices are improved by Polyak's subgradient step.
+
+A few *critical* devices may be kept exact instead of priced: E and H then also depend on the
+subset D of them that is used already, and a path may not enter a member of D. That is the
+decremental state-space relaxation of vehicle routing (Righini and Salani 2008): with no critical
+device it is the bound above, with all of them the subset programme.
 """
 
 from __future__ import annotations
@@ -18,12 +23,16 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from gaisnet.planner.splitting.instance import FloatArray
 from gaisnet.planner.splitting.solution import Segment
 from gaisnet.planner.splitting.tables import ChainTables
 
-__all__ = ["Completion", "Prices", "completion", "improve_prices", "no_prices"]
+__all__ = ["Completion", "Prices", "completion", "improve_prices", "no_prices", "spare"]
+
+
+IntArray = npt.NDArray[np.intp]
 
 
 @dataclass(frozen=True)
@@ -40,16 +49,29 @@ class Prices:
         return float(self.device.sum()) + self.segment * max_segments
 
 
+def spare(prices: Prices, critical: tuple[int, ...]) -> Prices:
+    """``prices`` without those of the critical devices, which are exact anyway."""
+    device = prices.device.copy()
+    device[list(critical)] = 0.0
+    return Prices(device, prices.segment)
+
+
 @dataclass(frozen=True)
 class Completion:
-    """Cheapest priced ways from each state to the end, devices used more than once or not."""
+    """Cheapest priced ways to the end, devices other than the critical ones used at will."""
 
     after: FloatArray
-    """``[N, L]`` E: unit j is the last on device n."""
-    start: FloatArray
-    """``[N, L]`` H: device n starts with unit i."""
+    """``[2^|critical|, N, L]`` E: critical devices D used, unit j is the last on device n."""
+    enter: FloatArray
+    """``[2^|critical|, N, L]`` critical devices D used, device n is next and starts with unit i;
+    infinite if n is in D."""
+    critical: tuple[int, ...]
     bound: float
     """L(pi, sigma); infinite proves that there is no chain at all."""
+
+    def bits(self) -> IntArray:
+        """``[N]`` the bit of each device in the subset index; 0 unless critical."""
+        return _critical_bits(self.after.shape[1], self.critical)
 
 
 def no_prices(tables: ChainTables) -> Prices:
@@ -57,31 +79,45 @@ def no_prices(tables: ChainTables) -> Prices:
     return Prices(np.zeros(tables.devices))
 
 
-def completion(tables: ChainTables, prices: Prices) -> Completion:
-    """Backward recursion over the layered graph, O(L (N^2 + N L))."""
-    after = np.full((tables.devices, tables.units), np.inf)
-    start = np.full((tables.devices, tables.units), np.inf)
-    after[:, -1] = 0.0
+def completion(tables: ChainTables, prices: Prices, critical: tuple[int, ...] = ()) -> Completion:
+    """Backward recursion over the layered graph, O(2^|critical| L (N^2 + N L))."""
+    shape = (1 << len(critical), tables.devices, tables.units)
+    after, enter = np.full(shape, np.inf), np.full(shape, np.inf)
+    after[:, :, -1] = 0.0
     fee = prices.device + prices.segment
+    bits, devices = _critical_bits(tables.devices, critical), np.arange(tables.devices)
+    subsets = np.arange(shape[0])[:, None]
+    joined, blocked = subsets | bits, (subsets & bits) > 0
     for i in range(tables.units - 1, -1, -1):
-        start[:, i] = fee + (tables.segment_cost[:, i, i:] + after[:, i:]).min(axis=1)
+        start = fee + (tables.segment_cost[:, i, i:] + after[:, :, i:]).min(axis=2)
+        enter[:, :, i] = np.where(blocked, np.inf, start[joined, devices])
         if i:
-            after[:, i - 1] = (tables.cut_cost[:, :, i - 1] + start[:, i]).min(axis=1)
-    bound = float(start[:, 0].min()) - prices.refund(tables.max_segments)
-    return Completion(after, start, bound)
+            cut = tables.cut_cost[:, :, i - 1]
+            after[:, :, i - 1] = (cut + enter[:, None, :, i]).min(axis=2)
+    bound = float(enter[0, :, 0].min()) - prices.refund(tables.max_segments)
+    return Completion(after, enter, critical, bound)
+
+
+def _critical_bits(devices: int, critical: tuple[int, ...]) -> IntArray:
+    bits: IntArray = np.zeros(devices, dtype=np.intp)
+    bits[list(critical)] = 1 << np.arange(len(critical))
+    return bits
 
 
 def relaxed_path(tables: ChainTables, ways: Completion) -> list[Segment]:
-    """The path that attains the bound; it may visit a device more than once."""
-    path = []
-    n, i = int(ways.start[:, 0].argmin()), 0
+    """The path that attains the bound; it may visit uncritical devices more than once."""
+    path: list[Segment] = []
+    bits = ways.bits()
+    used, i = 0, 0
+    arrive: FloatArray = np.zeros(tables.devices)
     while True:
-        j = i + int((tables.segment_cost[n, i, i:] + ways.after[n, i:]).argmin())
+        n = int((arrive + ways.enter[used, :, i]).argmin())
+        used |= int(bits[n])
+        j = i + int((tables.segment_cost[n, i, i:] + ways.after[used, n, i:]).argmin())
         path.append((n, i, j))
         if j == tables.units - 1:
             return path
-        n = int((tables.cut_cost[n, :, j] + ways.start[:, j + 1]).argmin())
-        i = j + 1
+        arrive, i = tables.cut_cost[n, :, j], j + 1
 
 
 def is_chain(tables: ChainTables, path: list[Segment]) -> bool:
@@ -95,6 +131,7 @@ def improve_prices(
     *,
     incumbent: float,
     rounds: int,
+    critical: tuple[int, ...] = (),
 ) -> tuple[Prices, float, list[Segment] | None, float]:
     """Subgradient ascent on the prices.
 
@@ -103,6 +140,7 @@ def improve_prices(
         prices: Where to start.
         incumbent: Value of a known chain, or infinity; Polyak's step aims at it.
         rounds: Recursions to spend.
+        critical: Devices that are kept exact; their prices should be zero.
 
     Returns:
         Best prices, their bound, and the best proper chain that the relaxed paths happened to be,
@@ -112,7 +150,7 @@ def improve_prices(
     chain: list[Segment] | None = None
     step, stale = 1.0, 0
     for _ in range(rounds):
-        ways = completion(tables, prices)
+        ways = completion(tables, prices, critical)
         if not math.isfinite(ways.bound):
             return prices, ways.bound, None, math.inf
         path = relaxed_path(tables, ways)
