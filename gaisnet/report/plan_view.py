@@ -1,0 +1,167 @@
+"""A plan in the terminal: clusters, who holds what, memory, predicted times, and the proof."""
+
+from __future__ import annotations
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from gaisnet.report.holdings import Holding, holdings, strip
+from gaisnet.report.units import as_bytes, as_joules, as_percent, as_seconds, bar
+from gaisnet.schema.plan import Certificate, DevicePrediction, Plan
+
+__all__ = ["plan_view", "plan_warnings"]
+
+_MOST_LINKS = 12
+
+
+def plan_view(plan: Plan) -> RenderableType:
+    """Everything that a plan decides and predicts."""
+    parts: list[RenderableType] = [Text(_headline(plan), style="bold"), _holders(plan)]
+    parts.append(_steps(plan))
+    if plan.routes:
+        parts.append(_services(plan))
+    parts += [_links(plan), _certificates(plan.certificates)]
+    parts += [Text(f"warning: {text}", style="yellow") for text in plan_warnings(plan)]
+    return Group(*parts)
+
+
+def plan_warnings(plan: Plan) -> list[str]:
+    """What the user should know before running the plan."""
+    warnings = []
+    if not plan.reproducible:
+        warnings.append("a wall-clock limit was in force: the same inputs may give another plan")
+    for certificate in plan.certificates:
+        if certificate.status == "feasible":
+            gap = as_percent(certificate.gap)
+            warnings.append(f"{certificate.decision}: not proven optimal, gap {gap}")
+    for service in plan.predictions.services:
+        if not service.meets_slo:
+            warnings.append(f"service {service.service} misses its latency objective")
+    for device in plan.predictions.devices:
+        if device.memory_bytes > device.limit_bytes:
+            warnings.append(f"device {device.device} needs more memory than it has")
+    return warnings
+
+
+def _headline(plan: Plan) -> str:
+    round_s = as_seconds(plan.predictions.round_s)
+    return (
+        f"Plan {plan.name}: {plan.scheme}, {plan.topology}, {len(plan.clusters)} cluster(s), "
+        f"{plan.n_units} units, least {plan.objective}; a round takes {round_s}"
+    )
+
+
+def _table(title: str, *columns: str, left: int = 1) -> Table:
+    table = Table(title=title, title_justify="left", header_style="bold")
+    for index, name in enumerate(columns):
+        table.add_column(name, justify="left" if index < left else "right", no_wrap=True)
+    return table
+
+
+def _holders(plan: Plan) -> Table:
+    columns = ("cluster", "device", "role", "units", "held", "memory", "of limit", "whole model")
+    table = _table("Who holds what", *columns, left=6)
+    memory = {device.device: device for device in plan.predictions.devices}
+    last = None
+    for holding in holdings(plan):
+        if last not in (None, holding.cluster):
+            table.add_section()
+        first_row = last != holding.cluster
+        table.add_row(*_holder_row(plan, holding, memory.get(holding.device), first_row))
+        last = holding.cluster
+    return table
+
+
+def _holder_row(
+    plan: Plan, holding: Holding, memory: DevicePrediction | None, first_row: bool
+) -> list[RenderableType]:
+    row: list[RenderableType] = [
+        holding.cluster if first_row else "",
+        holding.device,
+        holding.role,
+        strip(holding.units, plan.n_units),
+        holding.spans(),
+    ]
+    return row + (_memory_cells(memory) if memory is not None else ["", "", ""])
+
+
+def _memory_cells(memory: DevicePrediction) -> list[RenderableType]:
+    share = memory.memory_bytes / memory.limit_bytes if memory.limit_bytes else 1.0
+    style = "red" if share > 1 else "yellow" if share > 0.9 else "green"
+    return [
+        Text(f"{bar(share, 10)} {as_bytes(memory.memory_bytes)}", style=style),
+        f"{as_bytes(memory.limit_bytes)}",
+        as_bytes(memory.whole_model_bytes),
+    ]
+
+
+def _steps(plan: Plan) -> Table:
+    table = _table(
+        "Predicted: one local step, all owners' turns",
+        "cluster", "owners", "edge", "domain", "pass", "period", "step", "energy",
+        left=4,
+    )  # fmt: skip
+    by_cluster = {step.cluster: step for step in plan.predictions.steps}
+    for cluster in plan.clusters:
+        step = by_cluster.get(cluster.id)
+        if step is None:
+            continue
+        times = (step.latency_s, step.period_s, step.makespan_s)
+        owners = f"{len(cluster.owners)} ({cluster.intra}, {cluster.microbatches} micro-batches)"
+        table.add_row(
+            cluster.id,
+            owners,
+            cluster.edge,
+            cluster.domain,
+            *map(as_seconds, times),
+            as_joules(step.energy_j),
+        )
+    aggregation = as_seconds(plan.predictions.aggregation_s)
+    table.caption = f"averaging: {aggregation}; round: {as_seconds(plan.predictions.round_s)}"
+    table.caption_justify = "left"
+    return table
+
+
+def _services(plan: Plan) -> Table:
+    table = _table(
+        "Predicted: inference",
+        "service", "cluster", "entry", "idle", "mean", "95 %", "busiest", "per second", "SLO",
+        left=3,
+    )  # fmt: skip
+    predicted = {service.service: service for service in plan.predictions.services}
+    for route in plan.routes:
+        found = predicted.get(route.service)
+        if found is None:
+            table.add_row(route.service, route.cluster, route.entry)
+            continue
+        times = map(as_seconds, (found.service_s, found.mean_s, found.p95_s))
+        busiest, rate = as_percent(found.utilisation), f"{found.throughput_per_s:.3g}"
+        met = Text("met", style="green") if found.meets_slo else Text("missed", style="red")
+        table.add_row(route.service, route.cluster, route.entry, *times, busiest, rate, met)
+    return table
+
+
+def _links(plan: Plan) -> Table:
+    table = _table("Predicted: busiest links, a round", "from", "to", "payload", "time", left=2)
+    busiest = sorted(plan.predictions.links, key=lambda link: -link.transfer_s_per_round)
+    for link in busiest[:_MOST_LINKS]:
+        sent = as_bytes(link.payload_bytes_per_round)
+        table.add_row(link.sender, link.receiver, sent, as_seconds(link.transfer_s_per_round))
+    if len(busiest) > _MOST_LINKS:
+        table.caption = f"and {len(busiest) - _MOST_LINKS} more"
+        table.caption_justify = "left"
+    return table
+
+
+def _certificates(certificates: tuple[Certificate, ...]) -> Table:
+    columns = ("decision", "objective", "solver", "status", "value", "bound", "gap")
+    table = _table("Certificates", *columns, left=4)
+    for proof in certificates:
+        style = {"optimal": "green", "feasible": "yellow", "given": "dim"}[proof.status]
+        value, bound = f"{proof.value:.6g}", f"{proof.bound:.6g}"
+        status = Text(proof.status, style=style)
+        table.add_row(
+            proof.decision, proof.objective, proof.solver, status, value, bound, f"{proof.gap:.2g}"
+        )
+    return table
