@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from gaisnet.errors import ModelError
 from gaisnet.schema.model import Task
 
-__all__ = ["example_inputs", "raw_inputs", "text_config"]
+__all__ = ["example_inputs", "on_device", "raw_inputs", "text_config"]
 
 _DEFAULT_TOKENS = 32
 _ANY_VOCABULARY = 128
@@ -27,7 +27,7 @@ def example_inputs(
     seed: int = 0,
     hidden_size: int = 1,
 ) -> dict[str, Tensor]:
-    """A random batch with its ``labels``, on the model's device.
+    """A random batch with its ``labels``, on the model's device (there without mask if meta).
 
     Args:
         module: A bare transformers model.
@@ -47,8 +47,15 @@ def example_inputs(
     if "labels" in batch and task == "masked_lm":
         hidden = batch["labels"] >= 0
         batch["input_ids"] = batch["input_ids"].masked_fill(hidden, _mask_token(module))
-    device = next(module.parameters()).device
-    return {name: tensor.to(device) for name, tensor in batch.items()}
+    return on_device(batch, next(module.parameters()).device)
+
+
+def on_device(batch: dict[str, Tensor], device: torch.device | str) -> dict[str, Tensor]:
+    """The batch on a device; on meta without its mask, whose values models want to read."""
+    moved = {name: tensor.to(device) for name, tensor in batch.items()}
+    if torch.device(device).type == "meta":
+        moved.pop("attention_mask", None)
+    return moved
 
 
 def raw_inputs(

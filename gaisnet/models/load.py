@@ -21,7 +21,7 @@ from gaisnet.errors import ModelError
 from gaisnet.models.acceptance import refuse_unequal
 from gaisnet.models.anatomy import find_anatomy
 from gaisnet.models.foundation import FoundationModel
-from gaisnet.models.inputs import raw_inputs
+from gaisnet.models.inputs import on_device, raw_inputs
 from gaisnet.schema.model import ModelSpec, Task
 
 __all__ = ["load_model", "seeded"]
@@ -95,8 +95,7 @@ def load_model(spec: ModelSpec, *, device: str = "cpu") -> FoundationModel:
     module = _build(spec, config, task, device)
     module.eval()
     generator = torch.Generator().manual_seed(0)
-    inputs = raw_inputs(module, _PROBE_BATCH, _PROBE_TOKENS, generator)
-    inputs = {name: tensor.to(device) for name, tensor in inputs.items()}
+    inputs = on_device(raw_inputs(module, _PROBE_BATCH, _PROBE_TOKENS, generator), device)
     anatomy = find_anatomy(module, inputs)
     model = FoundationModel(
         module=module, config=module.config, task=task, spec=spec, anatomy=anatomy
@@ -168,10 +167,22 @@ def _build(spec: ModelSpec, config: Any, task: Task, device: str) -> Any:
     with _as_model_error(spec), seeded(spec.seed):
         if device == "meta":
             with torch.device("meta"):
-                return auto.from_config(config, **kwargs)
+                return _without_padding_warnings(auto.from_config(config, **kwargs))
         if from_file or spec.weights == "random":
             return auto.from_config(config, **kwargs).to(device)
         return _load_weights(spec, auto, config, kwargs).to(device)
+
+
+def _without_padding_warnings(module: nn.Module) -> nn.Module:
+    """Some models look for padding in the token ids to warn of it; on meta there is no value."""
+    for part in module.modules():
+        if hasattr(part, "warn_if_padding_and_no_attention_mask"):
+            part.warn_if_padding_and_no_attention_mask = _nothing  # type: ignore[assignment]
+    return module
+
+
+def _nothing(*_: object) -> None:
+    """Instead of a warning."""
 
 
 def _load_weights(spec: ModelSpec, auto: Any, config: Any, kwargs: dict[str, Any]) -> Any:

@@ -1,7 +1,8 @@
 """The losses that transformers' own models compute, as functions of logits and labels.
 
 The last stage of a split has logits and labels but not the whole model's ``forward(labels=...)``.
-Each function reproduces that loss bit for bit.
+Each function reproduces that loss bit for bit. (A causal model's loss is that of the next token;
+the rare ones that leave the shift of labels to the caller are treated alike.)
 """
 
 from __future__ import annotations

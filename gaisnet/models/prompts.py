@@ -86,6 +86,21 @@ def attach_deep_prompts(model: FoundationModel, spec: DeepPromptSpec) -> None:
         block.add_module(_NAME, prompt.to(model.device))
         block.register_forward_pre_hook(_insert, with_kwargs=True)
         block.register_forward_hook(_drop)
+    _try(model)
+
+
+@torch.no_grad()
+def _try(model: FoundationModel) -> None:
+    """One sample: some blocks compute a position bias for as many tokens as they expect."""
+    inputs = model.example_inputs(1)
+    inputs.pop("labels")
+    try:
+        model.bare(**inputs)
+    except (RuntimeError, ValueError, TypeError, IndexError) as error:
+        raise ModelError(
+            f"{model.architecture} cannot have deep prompts: its blocks fail with them: {error}",
+            hint="tune it with lora, adapter or bitfit",
+        ) from error
 
 
 def _prompt_of(block: nn.Module) -> DeepPrompt:

@@ -156,7 +156,10 @@ class _CallShape:
         self.pad_token_id = getattr(model.config, "pad_token_id", None)
         self.parameters = frozenset(inspect.signature(type(model.bare).forward).parameters)
         self.cache_name = _cache_name(model.bare, self.parameters)
-        self.fixed = {"use_cache": False} if "use_cache" in self.parameters else {}
+        # With a cache at hand, the mask code does not look for packed sequences in the values of
+        # the positions, which a model on meta does not have.
+        on_meta = model.device.type == "meta"
+        self.fixed = {"use_cache": on_meta} if "use_cache" in self.parameters else {}
 
     def arguments(self, inputs: Mapping[str, Tensor], hidden: Tensor | None) -> dict[str, Any]:
         kwargs: dict[str, Any] = {"return_dict": True, **self.fixed}

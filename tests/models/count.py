@@ -1,0 +1,43 @@
+"""Say how many architectures are cut exactly: ``python -m tests.models.count``."""
+
+from __future__ import annotations
+
+import sys
+
+import torch
+import transformers
+
+from gaisnet.errors import ModelError
+from gaisnet.models import FoundationModel, check_split
+from gaisnet.schema.model import FullSpec, LoraSpec
+from tests.models.tiny import REFUSED, TINY, tiny_model
+
+__all__ = ["tuned"]
+
+
+def tuned(name: str) -> FoundationModel:
+    """The tiny model with LoRA, or wholly tuned where it has no linear maps."""
+    try:
+        return tiny_model(name, LoraSpec(r=2))
+    except ModelError as error:
+        if "no linear maps" not in error.message:
+            raise
+        return tiny_model(name, FullSpec())
+
+
+def main() -> None:
+    """Check every tiny model and print the count, and what is refused."""
+    torch.set_num_threads(1)
+    transformers.logging.set_verbosity_error()
+    exact = sum(check_split(tuned(name)).ok for name in TINY)
+    sys.stdout.write(f"{exact} of {len(TINY) + len(REFUSED)} are cut exactly\n")
+    for name in REFUSED:
+        try:
+            tiny_model(name)
+            sys.stdout.write(f"{name}: not refused\n")
+        except ModelError as error:
+            sys.stdout.write(f"{name}: {error.message}\n")
+
+
+if __name__ == "__main__":
+    main()
