@@ -11,6 +11,7 @@ from torch import Tensor
 from gaisnet.errors import RunError
 from gaisnet.executor.data import Batch, Shard
 from gaisnet.executor.inference.answers import Score, answers_of, score
+from gaisnet.executor.residual import apply_residuals
 from gaisnet.models import FoundationModel, make_stage
 
 __all__ = ["Evaluation", "Evaluator"]
@@ -57,6 +58,7 @@ class Evaluator:
         """
         if modules is not None:
             self._whole.load_tunable_state(modules)
+            apply_residuals(self._model, self._whole, modules)
         loss, hits, scored, known = 0.0, 0, 0, True
         for batch in shard.in_order(self._batch_size):
             batch_loss, part = self._pass(batch)
