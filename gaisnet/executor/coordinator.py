@@ -60,12 +60,14 @@ class Coordinator:
         Raises:
             FrameError: A tensor is unknown, or not of the known shape and type.
         """
-        state = self._open(source, domain, moment, frame)
-        known = self._modules[domain]
-        twins = {residual_name(name) for name in state} & known.keys() - state.keys()
-        state |= {name: known[name] for name in twins}
+        state = self._with_residuals(domain, self._open(source, domain, moment, frame))
         self._pools.setdefault(pool, {})[source] = Contribution(samples, state)
         return Answer()
+
+    def pass_on(self, domain: str, moment: Moment, receiver: str, frame: Buffer) -> Answer:
+        """Hand one owner's modules to the next as they are; raises as above."""
+        state = self._with_residuals(domain, self._open("an owner", domain, moment, frame))
+        return Answer((self._mailbox.frame("modules", receiver, state, moment),))
 
     def collect_edge(
         self, source: str, samples: int, domain: str, moment: Moment, frame: Buffer
@@ -100,6 +102,11 @@ class Coordinator:
         _, state = self._mailbox.open(frame, moment, "modules")
         self._modules[domain] = state
         return Answer()
+
+    def _with_residuals(self, domain: str, state: dict[str, Tensor]) -> dict[str, Tensor]:
+        known = self._modules[domain]
+        twins = {residual_name(name) for name in state} & known.keys() - state.keys()
+        return state | {name: known[name] for name in sorted(twins)}
 
     def _open(self, source: str, domain: str, moment: Moment, frame: Buffer) -> dict[str, Tensor]:
         _, state = self._mailbox.open(frame, moment, "modules")

@@ -14,8 +14,8 @@ from gaisnet.executor.frames import Buffer
 
 __all__ = ["Direction", "Dispatcher", "Observer", "Work"]
 
-Direction = Literal["forward", "backward", "turn"]
-"""``turn``: forward and backward at once, as the last stage does."""
+Direction = Literal["forward", "backward", "turn", "update"]
+"""``turn``: forward and backward at once, as the last stage does; ``update``: the step."""
 
 
 @dataclass(frozen=True, slots=True)

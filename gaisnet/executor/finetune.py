@@ -13,7 +13,7 @@ from math import fsum
 from gaisnet.errors import RunError
 from gaisnet.executor.chain import Chain, chain_of, stops_of
 from gaisnet.executor.clip import clip_scale
-from gaisnet.executor.dispatch import Dispatcher
+from gaisnet.executor.dispatch import Dispatcher, Work
 from gaisnet.executor.facts import ModelFacts
 from gaisnet.executor.mailbox import Moment
 from gaisnet.executor.propagate import Propagation
@@ -129,7 +129,9 @@ class FineTuner:
         if limit is not None:
             scale = clip_scale(self._dispatcher, chain, order, limit)
         for stop in chain.stops():
-            self._dispatcher.call(stop.address, "update", stop.stage, scale, keys=(stop.stage,))
+            work = Work("update", stop.first_unit, stop.last_unit, 0)
+            keys = (stop.stage,)
+            self._dispatcher.call(stop.address, "update", stop.stage, scale, keys=keys, work=work)
 
     def _propagation(
         self, chain: Chain, batches: Mapping[str, BatchRef], moment: Moment

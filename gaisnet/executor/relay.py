@@ -48,7 +48,7 @@ class Relay:
     def distribute(self, cluster: ClusterPlan, moment: Moment) -> None:
         """Edge → cluster: every stage gets the current modules of its units.
 
-        With ``handover: relay`` only the first owner gets them; it hands them on.
+        With ``handover: relay`` the first owner gets them; the others get them by ``hand_over``.
         """
         for device, stops in self._devices(cluster, down=True):
             names = _names(self.facts, stops)
@@ -57,11 +57,17 @@ class Relay:
                 self._set(parcel, stops, moment)
 
     def hand_over(self, cluster: ClusterPlan, giver: Owner, taker: Owner, moment: Moment) -> None:
-        """Owner → next owner: head and tail modules go from turn to turn."""
+        """Owner → edge → next owner: head and tail modules go from turn to turn."""
         stops = owner_stops(cluster, self.plan.n_units, giver)
-        if _names(self.facts, stops):
-            parcel = self._get(stops, moment, taker.device)
-            self._set(parcel, owner_stops(cluster, self.plan.n_units, taker), moment)
+        if not _names(self.facts, stops):
+            return
+        edge, domain = Address(cluster.edge, COORDINATOR), domain_of(cluster, self.personal)
+        sent = self.dispatcher.send(self._get(stops, moment, cluster.edge), edge)
+        reply = self.dispatcher.call(
+            edge, "pass_on", domain, moment, taker.device, parcels=[sent], keys=(giver.device,)
+        )
+        stops = owner_stops(cluster, self.plan.n_units, taker)
+        self._set(reply.parcels[0], stops, moment)
 
     def collect(self, cluster: ClusterPlan, moment: Moment) -> None:
         """Cluster → edge, and the average over the cluster's owners."""

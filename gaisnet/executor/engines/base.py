@@ -66,9 +66,13 @@ class Reply:
 class Engine(Protocol):
     """See the module's docstring; ``engines.local`` is the reference."""
 
-    name: str
-    meter: Meter
-    """Counts what ``send`` carries over links."""
+    @property
+    def name(self) -> str:
+        """What the engine is called on the command line."""
+
+    @property
+    def meter(self) -> Meter:
+        """Counts what ``send`` carries over links."""
 
     def place(self, address: Address, make: Callable[[], object]) -> None:
         """Start a service on a device; its public methods take frames and return ``Answer``.

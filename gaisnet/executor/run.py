@@ -1,0 +1,256 @@
+"""Executes a plan: rounds of HFSL, then the services, all written down in a run's folder."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Literal, cast
+
+from gaisnet.errors import (
+    InterruptedRunError,
+    OutputError,
+    RunError,
+    UsageError,
+)
+from gaisnet.executor.checkpoint import Checkpoint, Checkpoints
+from gaisnet.executor.engines import make_engine
+from gaisnet.executor.export import frozen_sha256, states_sha256
+from gaisnet.executor.planfiles import PlanFiles, read_plan
+from gaisnet.executor.runfolder import RunFolder
+from gaisnet.executor.services import answer_services
+from gaisnet.executor.session import Session
+from gaisnet.schema.run import Event, RoundMetrics, RunManifest, ServiceMetrics
+
+__all__ = ["RunResult", "execute"]
+
+_TOOLS = ("gaisnet", "torch", "transformers", "peft", "safetensors")
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunResult:
+    """What a run left behind."""
+
+    run_dir: Path
+    manifest: RunManifest
+    metrics: tuple[RoundMetrics, ...]
+    """Of every round, also of those before an interruption."""
+    services: tuple[ServiceMetrics, ...]
+
+
+def execute(
+    plan_path: str | Path | None,
+    *,
+    run_dir: str | Path | None = None,
+    engine: str = "local",
+    resume: str | Path | None = None,
+    seed: int | None = None,
+    rounds: int | None = None,
+    on_event: Callable[[Event], None] | None = None,
+) -> RunResult:
+    """Run a plan to its end.
+
+    Args:
+        plan_path: What ``gaisnet plan`` wrote; may be left out to resume.
+        run_dir: Folder for the run; by default ``NAME-run`` beside the plan.
+        engine: ``local``: everything in this process.
+        resume: Folder of a run that was interrupted: it goes on from its newest intact
+            checkpoint, bit for bit as if nothing had happened.
+        seed: Of the order of samples, instead of the plan's.
+        rounds: How many in all, instead of the job's.
+        on_event: Is told every event as it happens.
+
+    Raises:
+        UsageError: There is a run in the folder already, or no such engine.
+        InputError: A file is missing or malformed.
+        MismatchError: The plan fits its inputs, the model or the fleet no longer.
+        ModelError: The model cannot be loaded or cut.
+        RunError: The run failed, or the disk is full; its hint is the command that resumes it.
+        InterruptedRunError: Ctrl-C; likewise.
+    """
+    files = read_plan(_plan_path(plan_path, resume))
+    run = _Run(files, _folder(files, run_dir, resume), on_event, resumed=resume is not None)
+    return run.execute(engine, seed, rounds)
+
+
+def _plan_path(plan_path: str | Path | None, resume: str | Path | None) -> Path:
+    if plan_path is not None:
+        return Path(plan_path)
+    if resume is None:
+        raise UsageError("there is nothing to execute", hint="name a plan, or a run to resume")
+    folder = Path(resume)
+    return folder / RunFolder(folder).read_manifest().plan_path
+
+
+def _folder(files: PlanFiles, run_dir: str | Path | None, resume: str | Path | None) -> Path:
+    if resume is not None:
+        return Path(resume)
+    return Path(run_dir) if run_dir else files.path.parent / f"{files.plan.name}-run"
+
+
+class _Run:
+    """One run of a plan in its folder."""
+
+    def __init__(
+        self,
+        files: PlanFiles,
+        path: Path,
+        on_event: Callable[[Event], None] | None,
+        *,
+        resumed: bool,
+    ) -> None:
+        self._files = files
+        self._folder = RunFolder(path, on_event)
+        keep = files.job.fine_tuning.keep_checkpoints
+        self._checkpoints = Checkpoints(self._folder.checkpoints, files.sha256, keep)
+        self._resumed = resumed
+        self._manifest: RunManifest
+
+    def execute(self, engine: str, seed: int | None, rounds: int | None) -> RunResult:
+        """See ``execute`` above."""
+        if not self._resumed:
+            self._folder.refuse_existing()
+        seed, rounds = self._settle(seed, rounds)
+        workers = make_engine(engine)
+        try:
+            session = Session(self._files, workers, self._run_id(seed), seed, rounds)
+            self._begin(session, engine, rounds)
+            with self._told_on_failure():
+                services = self._work(session, rounds)
+        finally:
+            workers.close()
+        return RunResult(
+            run_dir=self._folder.path,
+            manifest=self._manifest,
+            metrics=self._folder.metrics(),
+            services=services,
+        )
+
+    def _work(self, session: Session, rounds: int) -> tuple[ServiceMetrics, ...]:
+        """The rounds that are left, then services and adapters."""
+        for index in range(self._start(session), rounds):
+            self._folder.tell("round_started", round_index=index)
+            metrics = session.round(index)
+            self._folder.add_metrics(metrics)
+            written = self._checkpoints.write(session.checkpoint(index + 1))
+            self._note(rounds_done=index + 1)
+            self._folder.tell("checkpoint_written", round_index=index, detail=written.name)
+            self._folder.tell("round_closed", round_index=index, detail=_summary(metrics))
+        return self._finish(session)
+
+    def _start(self, session: Session) -> int:
+        """The first round to run; what a checkpoint holds is put in place."""
+        checkpoint = self._newest() if self._resumed else None
+        if checkpoint is None:
+            return 0
+        session.resume(checkpoint)
+        return checkpoint.rounds_done
+
+    def _finish(self, session: Session) -> tuple[ServiceMetrics, ...]:
+        services = []
+        for metrics in answer_services(session, self._folder.path):
+            services.append(metrics)
+            self._folder.add_service(metrics)
+            self._folder.tell("service_answered", detail=metrics.service)
+        if frozen_sha256(session.model) != session.frozen_sha256:
+            raise RunError("a frozen tensor has changed during the run; this is a defect")
+        written = session.export(self._folder.adapters)
+        self._note(
+            status="done",
+            adapters={d: str(path.relative_to(self._folder.path)) for d, path in written.items()},
+            tunable_sha256=states_sha256(session.domains()),
+        )
+        self._folder.tell("run_done")
+        return tuple(services)
+
+    # The folder's beginning and end.
+
+    def _settle(self, seed: int | None, rounds: int | None) -> tuple[int, int]:
+        """Seed and rounds: the caller's, a resumed run's, or the plan's."""
+        if not self._resumed:
+            job = self._files.job.fine_tuning
+            return (self._files.plan.seed if seed is None else seed), (rounds or job.rounds)
+        manifest = self._folder.read_manifest()
+        if seed not in (None, manifest.seed):
+            raise UsageError(f"the run was started with seed {manifest.seed}, not {seed}")
+        return manifest.seed, (rounds or manifest.rounds)
+
+    def _run_id(self, seed: int) -> str:
+        return f"{self._files.plan.name[:32]}-{self._files.sha256[:8]}-{seed}"[:64]
+
+    def _begin(self, session: Session, engine: str, rounds: int) -> None:
+        """Make (or reopen) the folder and write the manifest."""
+        checkpoint = self._newest() if self._resumed else None
+        done = checkpoint.rounds_done if checkpoint else 0
+        if self._resumed:
+            self._folder.reopen(done)
+        else:
+            self._folder.create()
+        self._manifest = RunManifest(
+            run_id=session.run,
+            plan_path=_relative(self._files.path, self._folder.path),
+            plan_sha256=self._files.sha256,
+            engine=cast(Literal["local", "ray"], engine),
+            seed=session.seed,
+            status="running",
+            rounds_done=done,
+            rounds=rounds,
+            frozen_sha256=session.frozen_sha256,
+            tool_versions={name: version(name) for name in _TOOLS},
+        )
+        self._folder.write_manifest(self._manifest)
+        kind = "run_resumed" if self._resumed else "run_started"
+        self._folder.tell(kind, detail=f"{done} of {rounds} rounds are done")
+
+    def _newest(self) -> Checkpoint | None:
+        checkpoint, _ = self._checkpoints.newest()
+        return checkpoint
+
+    def _note(self, **changes: object) -> None:
+        self._manifest = self._manifest.model_copy(update=changes)
+        self._folder.write_manifest(self._manifest)
+
+    @contextmanager
+    def _told_on_failure(self) -> Iterator[None]:
+        """Whatever ends the run is written down, and the error says how to go on."""
+        resume = f"gaisnet execute --resume {self._folder.path}"
+        try:
+            yield
+        except KeyboardInterrupt:
+            self._give_up("interrupted", "run_interrupted", "Ctrl-C")
+            raise InterruptedRunError(
+                f"interrupted after {self._manifest.rounds_done} of {self._manifest.rounds} rounds",
+                where=str(self._folder.path),
+                hint=f"go on with `{resume}`",
+            ) from None
+        except OutputError as error:
+            self._give_up("failed", "run_failed", error.message)
+            raise RunError(
+                error.message,
+                where=error.where,
+                hint=f"free some space, then go on with `{resume}`",
+            ) from error
+        except RunError as error:
+            self._give_up("failed", "run_failed", error.message)
+            advice = f"{error.hint}; then" if error.hint else "the last checkpoint is kept:"
+            error.hint = f"{advice} go on with `{resume}`"
+            raise
+
+    def _give_up(self, status: str, kind: str, detail: str) -> None:
+        with suppress(OutputError):
+            self._note(status=status)
+            self._folder.tell(kind, detail=detail)
+
+
+def _relative(path: Path, base: Path) -> str:
+    return Path(os.path.relpath(path.resolve(), base.resolve())).as_posix()
+
+
+def _summary(metrics: RoundMetrics) -> str:
+    parts = [f"loss {metrics.train_loss:.4f}"] if metrics.train_loss is not None else []
+    if metrics.eval_accuracy is not None:
+        parts.append(f"accuracy {metrics.eval_accuracy:.4f}")
+    return ", ".join([*parts, f"virtual {metrics.virtual_s:.3g} s"])

@@ -1,0 +1,151 @@
+"""A run's folder: ``manifest.json``, ``metrics.jsonl``, ``events.jsonl`` and what lies beside."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import TypeVar
+
+from pydantic import BaseModel
+
+from gaisnet.errors import InputError, OutputError, UsageError
+from gaisnet.schema.files import canonical_json, read_lines, read_model, write_atomic
+from gaisnet.schema.run import Event, RoundMetrics, RunManifest, ServiceMetrics
+
+__all__ = ["RunFolder"]
+
+T = TypeVar("T", bound=BaseModel)
+
+_MANIFEST, _METRICS, _EVENTS = "manifest.json", "metrics.jsonl", "events.jsonl"
+_SERVICES = "services.jsonl"
+
+
+class RunFolder:
+    """Writes what a run says of itself; every line is on the disk when a method returns.
+
+    Args:
+        path: The folder.
+        on_event: Is told every event as it happens.
+    """
+
+    def __init__(self, path: Path, on_event: Callable[[Event], None] | None = None) -> None:
+        self.path = path
+        self._on_event = on_event
+        self._sequence = 0
+
+    @property
+    def checkpoints(self) -> Path:
+        """Where the checkpoints are."""
+        return self.path / "checkpoints"
+
+    @property
+    def adapters(self) -> Path:
+        """Where the tuned modules are, a folder for each domain."""
+        return self.path / "adapters"
+
+    def refuse_existing(self) -> None:
+        """Raises UsageError if a run is there already."""
+        if (self.path / _MANIFEST).exists():
+            raise UsageError(
+                "there is a run in this folder already",
+                where=str(self.path),
+                hint=f"go on with `gaisnet execute --resume {self.path}`, or name another folder",
+            )
+
+    def create(self) -> None:
+        """Make the folder; raises OutputError."""
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise OutputError(
+                f"the run's folder cannot be made: {error.strerror}", where=str(self.path)
+            ) from error
+
+    def reopen(self, rounds_done: int) -> None:
+        """Go on after an interruption: lines of rounds that will be run again are dropped.
+
+        Raises:
+            InputError: A file in it is malformed.
+        """
+        metrics = [m for m in self.metrics() if m.round < rounds_done]
+        events = self._lines(_EVENTS, Event)
+        self._rewrite(_METRICS, metrics)
+        self._rewrite(_EVENTS, events)
+        self._rewrite(_SERVICES, [])
+        self._sequence = len(events)
+
+    def read_manifest(self) -> RunManifest:
+        """What the run is.
+
+        Raises:
+            InputError: There is no run here.
+        """
+        path = self.path / _MANIFEST
+        if not path.is_file():
+            raise InputError("there is no run in this folder", where=str(self.path))
+        return read_model(path, RunManifest)
+
+    def write_manifest(self, manifest: RunManifest) -> None:
+        """Replace the manifest.
+
+        Raises:
+            OutputError: It cannot be written; the old one is untouched.
+        """
+        write_atomic(self.path / _MANIFEST, canonical_json(manifest), force=True)
+
+    def metrics(self) -> tuple[RoundMetrics, ...]:
+        """Of all rounds so far."""
+        return self._lines(_METRICS, RoundMetrics)
+
+    def add_metrics(self, metrics: RoundMetrics) -> None:
+        """Add a line to ``metrics.jsonl``; raises OutputError."""
+        self._append(_METRICS, [metrics])
+
+    def add_service(self, metrics: ServiceMetrics) -> None:
+        """Add a line to ``services.jsonl``; raises OutputError."""
+        self._append(_SERVICES, [metrics])
+
+    def tell(
+        self,
+        kind: str,
+        *,
+        round_index: int | None = None,
+        device: str | None = None,
+        detail: str = "",
+    ) -> None:
+        """Add an event; raises OutputError."""
+        event = Event.model_validate(
+            {
+                "sequence": self._sequence,
+                "kind": kind,
+                "round": round_index,
+                "device": device,
+                "detail": detail,
+            }
+        )
+        self._sequence += 1
+        self._append(_EVENTS, [event])
+        if self._on_event is not None:
+            self._on_event(event)
+
+    def _lines(self, name: str, model: type[T]) -> tuple[T, ...]:
+        path = self.path / name
+        return read_lines(path, model) if path.exists() else ()
+
+    def _rewrite(self, name: str, rows: Iterable[BaseModel]) -> None:
+        write_atomic(self.path / name, "".join(map(_line, rows)), force=True)
+
+    def _append(self, name: str, rows: Iterable[BaseModel]) -> None:
+        path = self.path / name
+        try:
+            with open(path, "a", encoding="utf-8") as file:
+                file.write("".join(map(_line, rows)))
+                file.flush()
+        except OSError as error:
+            raise OutputError(f"cannot write: {error.strerror}", where=str(path)) from error
+
+
+def _line(row: BaseModel) -> str:
+    data = row.model_dump(mode="json")
+    return json.dumps(data, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n"

@@ -1,0 +1,95 @@
+"""Virtual time of a lone request: what its passes and frames would take on the idle fleet."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from gaisnet.executor.engines.base import Address, Engine, Parcel, Reply
+from gaisnet.executor.frames import Buffer
+from gaisnet.executor.inference import ServiceChain
+from gaisnet.executor.meter import Meter
+from gaisnet.planner.cost import CostModel
+from gaisnet.schema.plan import Stage
+
+__all__ = ["ServiceClock"]
+
+
+class ServiceClock:
+    """An engine that passes everything on to another and adds up the time that it would take.
+
+    Passes of one request follow one another, so their times add up.
+
+    Args:
+        engine: Does the work.
+        cost: Figures of the fleet, at the service's share.
+        chain: Who holds what for the service.
+        prompt_tokens: Length of the prompt, for generation; ``None`` for one pass per request.
+    """
+
+    name = "clocked"
+
+    def __init__(
+        self, engine: Engine, cost: CostModel, chain: ServiceChain, prompt_tokens: int | None
+    ) -> None:
+        self._engine = engine
+        self._cost = cost
+        self._chain = chain
+        self._prompt_tokens = prompt_tokens
+        self._passes = 0
+        self.elapsed_s = 0.0
+        """Seconds since the first request was taken up."""
+
+    @property
+    def meter(self) -> Meter:
+        """The engine's."""
+        return self._engine.meter
+
+    def place(self, address: Address, make: Callable[[], object]) -> None:
+        """As the engine does."""
+        self._engine.place(address, make)
+
+    def call(
+        self, address: Address, method: str, *arguments: Any, parcels: Sequence[Parcel] = ()
+    ) -> Reply:
+        """As the engine does; passes take time."""
+        if method == "open":
+            self._passes, self.elapsed_s = 0, 0.0
+        elif method == "advance":
+            self._passes += 1
+            held = (self._chain.head,) if self._chain.body else self._chain.stages()
+            self._compute(*held)
+        elif method == "forward":
+            index = int(address.service.rpartition("/")[2])
+            self._compute(self._chain.body[index])
+        elif method == "take":
+            self._compute(self._chain.tail)
+        return self._engine.call(address, method, *arguments, parcels=parcels)
+
+    def send(self, parcel: Parcel, receiver: Address) -> Parcel:
+        """As the engine does; the frame takes time."""
+        sender = parcel.address.device
+        self.elapsed_s += self._cost.transfer_s(sender, receiver.device, parcel.frame_bytes)
+        return self._engine.send(parcel, receiver)
+
+    def fetch(self, parcel: Parcel) -> Buffer:
+        """As the engine does."""
+        return self._engine.fetch(parcel)
+
+    def watch(self) -> frozenset[str]:
+        """As the engine does."""
+        return self._engine.watch()
+
+    def close(self) -> None:
+        """Leaves the engine open: it is not this clock's."""
+
+    def _compute(self, *held: Stage | None) -> None:
+        for stage in held:
+            if stage is not None:
+                self.elapsed_s += self._pass_s(stage.device, stage.first_unit, stage.last_unit)
+
+    def _pass_s(self, device: str, first_unit: int, last_unit: int) -> float:
+        if self._prompt_tokens is None or self._passes == 1:
+            return self._cost.prefill_s(device, first_unit, last_unit, 1, self._prompt_tokens)
+        context = self._prompt_tokens + self._passes - 1
+        return self._cost.decode_s(device, first_unit, last_unit, 1, context)

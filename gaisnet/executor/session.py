@@ -1,0 +1,156 @@
+"""A plan in place: model, data, services and clock, and one round at a time."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+from torch import Tensor
+
+from gaisnet.executor.aggregate import Aggregator, aggregator_of
+from gaisnet.executor.build import Site, build_services, gather_data
+from gaisnet.executor.checkpoint import Checkpoint
+from gaisnet.executor.data import DataFormat, Shard
+from gaisnet.executor.dispatch import Dispatcher
+from gaisnet.executor.engines import Engine
+from gaisnet.executor.evaluate import Evaluation, Evaluator
+from gaisnet.executor.export import export_adapter, frozen_sha256
+from gaisnet.executor.facts import ModelFacts
+from gaisnet.executor.finetune import FineTuner, Settings
+from gaisnet.executor.fleetclock import FleetClock
+from gaisnet.executor.planfiles import PlanFiles, check_model
+from gaisnet.executor.relay import GENERAL
+from gaisnet.executor.rundata import load_held_out, load_shards
+from gaisnet.executor.snapshot import Snapshots
+from gaisnet.models import FoundationModel, attach, load_model
+from gaisnet.schema.model import LoraSpec
+from gaisnet.schema.run import RoundMetrics
+
+__all__ = ["Session", "load_tuned_model"]
+
+
+def load_tuned_model(files: PlanFiles, aggregator: Aggregator) -> FoundationModel:
+    """The job's model with its tunable modules, fitted for the aggregator.
+
+    Raises:
+        ModelError: It cannot be loaded.
+        MismatchError: It is not the one that the plan was made for.
+    """
+    spec = files.model_spec()
+    model = attach(load_model(spec), files.job.tunable, seed=spec.seed)
+    check_model(files, model)
+    aggregator.prepare(model)
+    return model
+
+
+class Session:
+    """Everything of a run that lives in memory.
+
+    Args:
+        files: The plan and its inputs.
+        engine: Where services go.
+        run: Id of the run.
+        seed: Of the order of samples.
+        rounds: How many there will be; the last one is evaluated.
+
+    Raises:
+        InputError: Data is missing or malformed.
+        ModelError: The model cannot be loaded or cut.
+        MismatchError: The model is not the plan's.
+    """
+
+    def __init__(self, files: PlanFiles, engine: Engine, run: str, seed: int, rounds: int) -> None:
+        tuning = files.job.fine_tuning
+        self.files, self.engine, self.run, self.seed = files, engine, run, seed
+        self._rounds = rounds
+        self.aggregator = aggregator_of(tuning.aggregator)
+        self.model = load_tuned_model(files, self.aggregator)
+        self.format = DataFormat.of(self.model)
+        self.frozen_sha256 = frozen_sha256(self.model)
+        self._facts = ModelFacts.of(self.model)
+        self._cost = files.cost_model()
+        self._held_out = load_held_out(files, self.format)
+        self._evaluator = Evaluator(self.model)
+        self._dispatcher = Dispatcher(engine)
+        self._build(load_shards(files, self.format))
+        self._snapshots = Snapshots(engine, files.plan, tuning.personal, run)
+
+    def _build(self, shards: dict[str, Shard]) -> None:
+        files, tuning = self.files, self.files.job.fine_tuning
+        site = Site(
+            run=self.run,
+            plan=files.plan,
+            model=self.model,
+            facts=self._facts,
+            fine_tuning=tuning,
+            aggregator=self.aggregator,
+            shards=shards,
+        )
+        build_services(self.engine, site)
+        gather_data(self._dispatcher, files.plan)
+        tunable = files.job.tunable
+        dropout = isinstance(tunable, LoraSpec) and tunable.dropout > 0
+        settings = Settings(fine_tuning=tuning, seed=self.seed, dropout=dropout)
+        self._tuner = FineTuner(self._dispatcher, files.plan, self._facts, settings)
+
+    def resume(self, checkpoint: Checkpoint) -> None:
+        """Go on where a checkpoint was taken."""
+        self._snapshots.restore(checkpoint.modules, checkpoint.optimizers)
+        self._tuner.cursors.update(checkpoint.cursors)
+        self.engine.meter.take()
+
+    def checkpoint(self, rounds_done: int) -> Checkpoint:
+        """The state after so many rounds."""
+        return Checkpoint(
+            rounds_done=rounds_done,
+            seed=self.seed,
+            cursors=self._tuner.cursors,
+            modules=self._snapshots.modules(),
+            optimizers=self._snapshots.optimizers(),
+        )
+
+    def round(self, index: int) -> RoundMetrics:
+        """Run one round and measure it.
+
+        Raises:
+            RunError: A loss is not finite.
+            MismatchError: The plan sends over a link that the fleet lacks.
+        """
+        clock, started = FleetClock(self._cost), time.perf_counter()
+        self._dispatcher.observe(clock)
+        loss = self._tuner.round(index)
+        self._dispatcher.observe(None)
+        wall_s = time.perf_counter() - started
+        held_out = self._evaluate(index)
+        return RoundMetrics(
+            round=index,
+            train_loss=loss,
+            eval_loss=held_out.loss if held_out else None,
+            eval_accuracy=held_out.accuracy if held_out else None,
+            predicted_s=self.files.plan.predictions.round_s,
+            virtual_s=clock.elapsed_s(),
+            wall_s=wall_s,
+            traffic=self.engine.meter.take(),
+        )
+
+    def domains(self) -> dict[str, dict[str, Tensor]]:
+        """The current modules of each domain, and the general ones."""
+        return self._snapshots.by_domain(self.aggregator)
+
+    def export(self, folder: Path) -> dict[str, Path]:
+        """Write every domain's modules below ``folder``; returns their folders by domain.
+
+        Raises:
+            OutputError: They cannot be written.
+        """
+        written = {}
+        for domain, state in self.domains().items():
+            written[domain] = folder / domain
+            export_adapter(self.model, state, written[domain])
+        return written
+
+    def _evaluate(self, index: int) -> Evaluation | None:
+        every, last = self.files.job.fine_tuning.eval_every, index + 1 == self._rounds
+        if self._held_out is None or not (last or (index + 1) % every == 0):
+            return None
+        return self._evaluator.evaluate(self._held_out, self.domains()[GENERAL])
