@@ -14,7 +14,7 @@ from torch import Tensor
 
 from gaisnet.executor.data import Shard
 from gaisnet.executor.engines import LocalEngine
-from gaisnet.executor.inference import Body, Chain, Generation, ServiceDesk, Serving
+from gaisnet.executor.inference import Body, Generation, ServiceChain, ServiceDesk, Serving
 from gaisnet.models import FoundationModel, attach, load_model
 from gaisnet.schema.job import Compression
 from gaisnet.schema.model import LoraSpec, ModelSpec
@@ -147,7 +147,7 @@ def open_desk(
 ) -> tuple[ServiceDesk, Body]:
     """A service on a new local engine."""
     serving = Serving(engine or LocalEngine(), model, "run", compression)
-    chain = Chain.of(plan, plan.owners[0].device, model.n_units)
+    chain = ServiceChain.of(plan, plan.owners[0].device, model.n_units)
     body = Body(serving, plan.id, chain.body)
     generation = Generation.of(model, new_tokens) if new_tokens else None
     desk = ServiceDesk(serving, chain, body, requests, generation=generation, batch_size=batch_size)

@@ -11,7 +11,7 @@ from safetensors.torch import load as load_frame
 from gaisnet.errors import MismatchError, RunError
 from gaisnet.executor.data import Shard
 from gaisnet.executor.engines import LocalEngine
-from gaisnet.executor.inference import Body, Chain, ServiceDesk, Serving
+from gaisnet.executor.inference import Body, ServiceChain, ServiceDesk, Serving
 from gaisnet.models import FoundationModel, load_tunable_state
 from tests.executor.serving import (
     UNITS,
@@ -326,8 +326,8 @@ def test_swapped_modules_are_metered():
 
 def test_an_entry_that_is_no_owner_is_refused():
     with pytest.raises(MismatchError, match=r"enter cluster c0 at edge[^\n]*\n.*phone"):
-        Chain.of(cluster(1, 5), "edge", UNITS)
-    assert Chain.of(cluster(0, 6), "edge", UNITS).head is None
+        ServiceChain.of(cluster(1, 5), "edge", UNITS)
+    assert ServiceChain.of(cluster(0, 6), "edge", UNITS).head is None
 
 
 def test_frames_of_another_run_are_refused():

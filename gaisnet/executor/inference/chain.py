@@ -8,11 +8,11 @@ from gaisnet.errors import MismatchError
 from gaisnet.schema.plan import ClusterPlan
 from gaisnet.schema.plan import Stage as StagePlan
 
-__all__ = ["Chain"]
+__all__ = ["ServiceChain"]
 
 
 @dataclass(frozen=True, slots=True)
-class Chain:
+class ServiceChain:
     """Which units which device holds for a service, from the plan."""
 
     cluster: str
@@ -23,7 +23,7 @@ class Chain:
     tail: StagePlan | None
 
     @classmethod
-    def of(cls, cluster: ClusterPlan, entry: str, n_units: int) -> Chain:
+    def of(cls, cluster: ClusterPlan, entry: str, n_units: int) -> ServiceChain:
         """The chain of a cluster as one of its owners enters it.
 
         Raises:

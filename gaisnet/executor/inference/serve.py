@@ -15,7 +15,7 @@ from torch import Tensor
 from gaisnet.executor.data import Shard
 from gaisnet.executor.engines.base import Address, Engine, Reply
 from gaisnet.executor.inference.body import BodyServer
-from gaisnet.executor.inference.chain import Chain
+from gaisnet.executor.inference.chain import ServiceChain
 from gaisnet.executor.inference.entry import EntryServer, Generation
 from gaisnet.executor.inference.modules import ModuleSource
 from gaisnet.executor.inference.port import Port, SessionLostError
@@ -107,7 +107,7 @@ class ServiceDesk:
     def __init__(
         self,
         serving: Serving,
-        chain: Chain,
+        chain: ServiceChain,
         body: Body,
         requests: Shard,
         *,

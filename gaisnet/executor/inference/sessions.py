@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from gaisnet.executor.inference.growing import new_session
 from gaisnet.executor.inference.port import SessionLostError, Turn
 from gaisnet.models import KVSession, Stage
 
@@ -32,7 +33,7 @@ class Sessions:
         if not turn.session:
             return None
         if turn.position == 0:
-            self._open[turn.session] = self._stage.new_session()
+            self._open[turn.session] = new_session(self._stage)
         held = self._open.get(turn.session)
         if held is None or held.length != turn.position:
             found = "no cache" if held is None else f"a cache of {held.length} tokens"
