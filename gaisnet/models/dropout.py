@@ -3,6 +3,8 @@
 A loaded model has dropout off. ``seed_dropout`` switches it on with a counter: before each unit
 runs, torch's generator is seeded from (seed, step, micro-batch, unit), so a unit draws the same
 numbers in whatever stage, order or process it runs. The generator is put back after every pass.
+The modules that contain the blocks stay in evaluation mode, since what they do in training only
+(LayerDrop, SpecAugment) is drawn between the units.
 """
 
 from __future__ import annotations
@@ -63,11 +65,15 @@ def seed_dropout(
         step: Optimizer step (or any counter that the parts agree on).
         microbatch: Number of the micro-batch in the step.
     """
-    module, _, _ = _parts(target)
+    module, block_path, _ = _parts(target)
     counter = getattr(module, _NAME, None) or _install(target)
     counter.seed, counter.step, counter.microbatch = seed, step, microbatch
     counter.active = True
-    module.train()
+    if not module.get_submodule(block_path)[0].training:  # type: ignore[index]
+        module.train()
+        names = block_path.split(".")
+        for depth in range(len(names)):
+            module.get_submodule(".".join(names[:depth])).training = False
 
 
 def disable_dropout(target: FoundationModel | Stage) -> None:

@@ -14,6 +14,8 @@ from typing import Any
 
 import torch
 import transformers
+from huggingface_hub.errors import StrictDataclassError
+from safetensors import SafetensorError
 from torch import nn
 from transformers.models.auto import modeling_auto
 
@@ -55,6 +57,8 @@ _LOADING_ERRORS = (
     TypeError,
     AttributeError,
     ImportError,
+    SafetensorError,
+    StrictDataclassError,
 )
 """What transformers raises for a model that it cannot build."""
 
@@ -141,7 +145,7 @@ def _config_of_file(path: Path) -> Any:
     model_type = values.pop("model_type")
     try:
         return transformers.AutoConfig.for_model(model_type, **values)
-    except (ValueError, TypeError, KeyError) as error:
+    except _LOADING_ERRORS as error:
         raise ModelError(
             f"not a configuration of {model_type}: {error}", where=str(path)
         ) from error

@@ -24,8 +24,11 @@ from gaisnet.models.probe import hidden_argument
 __all__ = ["Cut", "Wire", "clone_structure", "rewire"]
 
 
-class Cut(BaseException):
-    """Ends a pass at the cut; carries the hidden state. Not an error, hence no ``Exception``."""
+class Cut(Exception):  # noqa: N818 - it is not an error
+    """Ends a pass at the cut; carries the hidden state.
+
+    An ``Exception``, since torch runs hooks that are always to be called for no other kind.
+    """
 
     def __init__(self, hidden: Tensor) -> None:
         super().__init__()
