@@ -6,6 +6,7 @@ import math
 
 from gaisnet.planner.splitting.astar import AStar
 from gaisnet.planner.splitting.budget import RELATIVE_TOLERANCE, Budget, Found
+from gaisnet.planner.splitting.critical import LEVELS, grow
 from gaisnet.planner.splitting.lagrangian import (
     Prices,
     completion,
@@ -24,10 +25,6 @@ _BEAM = 30
 _PRICE_ROUNDS = 80
 _PROBE_NODES = 20_000
 
-_LEVELS = ((0, 80, 2_000), (6, 30, 10_000), (9, 15, 40_000), (12, 8, None))
-"""(critical devices, price rounds, nodes) of each attempt."""
-_MOST_STATES = 2_500_000
-
 
 def search_additive(
     tables: ChainTables,
@@ -45,19 +42,22 @@ def search_additive(
     prices = prices or no_prices(tables)
     found = _first_chain(tables, twins, budget, cutoff, prices)
     critical: tuple[int, ...] = ()
-    for level, (count, rounds, nodes) in enumerate(_LEVELS):
-        critical, last = _grow(tables, prices, critical, count, level)
+    for level in LEVELS:
+        critical = grow(tables, prices, critical, level.critical)
         prices, bound, path, value = improve_prices(
-            tables, spare(prices, critical), incumbent=found.value, rounds=rounds, critical=critical
+            tables,
+            spare(prices, critical),
+            incumbent=found.value,
+            rounds=level.rounds,
+            critical=critical,
         )
         found = _merge(found, Found(path, value, bound))
         if _closed(found, gap) or budget.exhausted:
-            return found
-        ways = completion(tables, prices, critical)
-        search = AStar(tables, prices, ways, twins, found.value)
-        found = _merge(found, search.run(budget, gap=gap, node_limit=None if last else nodes))
-        if last or _closed(found, gap):
-            return found
+            break
+        search = AStar(tables, prices, completion(tables, prices, critical), twins, found.value)
+        found = _merge(found, search.run(budget, gap=gap, node_limit=level.nodes))
+        if _closed(found, gap):
+            break
     return found
 
 
@@ -79,18 +79,6 @@ def _first_chain(
     if verdict.path is not None:
         return Found(verdict.path, tables.cost_of(verdict.path), found.bound)
     return Found(None, math.inf, math.inf) if verdict.proven else found
-
-
-def _grow(
-    tables: ChainTables, prices: Prices, critical: tuple[int, ...], count: int, level: int
-) -> tuple[tuple[int, ...], bool]:
-    """More critical devices, the dearest first; are they the most that will be tried?"""
-    states = _MOST_STATES // (tables.devices * tables.units)
-    most = min(tables.devices, max(states, 1).bit_length() - 1)
-    order = sorted(range(tables.devices), key=lambda n: (-prices.device[n], n))
-    new = [n for n in order if n not in critical and prices.device[n] > 0]
-    grown = (*critical, *new[: max(min(count, most) - len(critical), 0)])
-    return grown, level == len(_LEVELS) - 1 or count >= most
 
 
 def _merge(known: Found, new: Found) -> Found:

@@ -2,7 +2,7 @@
 
 The candidates are the stages of all allowed segments and cuts. A feasible probe moves the upper
 end down to the period of the chain it found, an infeasible one moves the lower end up; a probe
-that ran out of its share is skipped and asked again with a larger one.
+that ran out of its share is skipped and asked again at the next level of effort.
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ import math
 import numpy as np
 
 from gaisnet.planner.splitting.budget import RELATIVE_TOLERANCE, Budget, Found
+from gaisnet.planner.splitting.contention import equal_prices
+from gaisnet.planner.splitting.critical import LEVELS, Level, grow
 from gaisnet.planner.splitting.instance import FloatArray
 from gaisnet.planner.splitting.probe import Probe, Verdict
 from gaisnet.planner.splitting.solution import Segment
@@ -20,8 +22,7 @@ from gaisnet.planner.splitting.tables import ChainTables
 
 __all__ = ["PeriodSearch", "candidate_periods"]
 
-_FIRST_SHARE = 2_000
-_SHARE_GROWTH = 8
+_GLANCE_NODES = 100
 
 
 def candidate_periods(tables: ChainTables) -> FloatArray:
@@ -42,33 +43,39 @@ class PeriodSearch:
         self._candidates = candidates
         self._cutoff = cutoff
         self._weight = np.ones(tables.units)
+        self._prices = equal_prices(tables)
+        self._critical: tuple[int, ...] = ()
         self._path: list[Segment] | None = None
         self._low, self._high = 0, len(candidates)
 
     def run(self, budget: Budget, gap: float = 0.0) -> Found:
         """Bisect until both ends meet, the gap is reached, or the budget is spent."""
-        share = _FIRST_SHARE
-        if self._high and not self._settle(self._high - 1, budget, share).proven:
-            self._low = 0
-        while self._low < self._high and not budget.exhausted and self._gap() > gap:
-            self._sweep(budget, share, gap)
-            share *= _SHARE_GROWTH
+        if self._high:
+            self._settle(self._high - 1, budget, LEVELS[0])
+        for level in LEVELS:
+            if self._low >= self._high or budget.exhausted or self._gap() <= gap:
+                break
+            self._critical = grow(self._tables, self._prices, self._critical, level.critical)
+            self._sweep(budget, level, gap)
         return Found(self._path, self._value(), min(self._bound(), self._value()))
 
-    def _sweep(self, budget: Budget, share: int, gap: float) -> None:
+    def _sweep(self, budget: Budget, level: Level, gap: float) -> None:
         """One bisection; what stays unknown below a feasible period is left for the next."""
         low = self._low
-        while low < self._high and self._gap() > gap:
+        while low < self._high and self._gap() > gap and not budget.exhausted:
             middle = (low + self._high) // 2
-            verdict = self._settle(middle, budget, share)
+            verdict = self._settle(middle, budget, level)
             if verdict.path is None:
                 low = middle + 1
 
-    def _settle(self, index: int, budget: Budget, share: int) -> Verdict:
+    def _settle(self, index: int, budget: Budget, level: Level) -> Verdict:
         """Probe one candidate and move the end that it settles."""
         probe = Probe(self._tables, self._twins, float(self._candidates[index]), self._weight)
         self._weight = probe.weight
-        verdict = probe.run(budget, share)
+        verdict = probe.run(budget, _GLANCE_NODES)
+        if not verdict.proven:
+            self._prices = probe.tighten(self._prices, self._critical, level.rounds)
+            verdict = probe.run(budget, level.nodes)
         if verdict.path is not None:
             self._path = verdict.path
             period_s = self._tables.period_of(verdict.path)

@@ -1,22 +1,25 @@
 """Is there a chain whose stages all fit into a given period?
 
 Depth-first search over labels (devices used, last device n, last unit j) with the capacity
-certificates of ``capacity`` and one dominance rule. Call a label *free* when n can reach every
-unused device that could hold unit j+1. A free label with last unit j dominates every label with
-the same used devices and a last unit <= j, whatever its last device: take the dominated label's
-continuation, drop the segments that end by j, trim the next one to begin at j+1 (stages only get
-shorter), and reach its device, which is possible because the label is free.
+certificates of ``capacity``, the prices of ``contention``, and one dominance rule. Call a label
+*free* when n can reach every unused device that could hold unit j+1. A free label with last unit
+j dominates every label with the same used devices and a last unit <= j, whatever its last device:
+take the dominated label's continuation, drop the segments that end by j, trim the next one to
+begin at j+1 (stages only get shorter), and reach its device, which is possible because the label
+is free.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from gaisnet.planner.splitting.budget import Budget
 from gaisnet.planner.splitting.capacity import Capacity, dual_weights
+from gaisnet.planner.splitting.contention import PROOF, contend, equal_prices
 from gaisnet.planner.splitting.instance import BoolArray, FloatArray
+from gaisnet.planner.splitting.lagrangian import Completion, Prices
 from gaisnet.planner.splitting.solution import Segment
 from gaisnet.planner.splitting.symmetry import Twins
 from gaisnet.planner.splitting.tables import ChainTables
@@ -86,11 +89,34 @@ class Probe:
         self.weight = weights
         self._hopeless |= slack < -1e-9
         self._capacity = Capacity(self._allowed, [equal, weights], tables.max_segments)
+        self._costless = replace(
+            tables,
+            segment_cost=np.where(self._allowed, 0.0, np.inf),
+            cut_cost=np.where(linked, 0.0, np.inf),
+        )
+        self._ways: Completion | None = None
+        self._prices = equal_prices(tables)
+        self._refunds: dict[int, tuple[int, float]] = {}
+
+    @property
+    def hopeless(self) -> bool:
+        """Do the certificates alone rule the period out?"""
+        return self._hopeless or not self._capacity.enough(0, 0)
+
+    def tighten(self, prices: Prices, critical: tuple[int, ...], rounds: int) -> Prices:
+        """Look for a proof of infeasibility by prices; they also prune the next ``run``."""
+        prices, ways = contend(self._costless, prices, critical, rounds)
+        self._prices, self._ways = prices, ways
+        self._refunds.clear()
+        self._hopeless |= ways.bound > PROOF
+        return prices
 
     def run(self, budget: Budget, node_limit: int | None = None) -> Verdict:
         """Search until a chain is found, none is left, or a limit is reached."""
-        if self._hopeless or not self._capacity.enough(0, 0):
+        if self.hopeless:
             return Verdict(None, proven=True)
+        self._furthest.clear()
+        self._seen.clear()
         stack = self._children(None)
         spent = 0
         while stack:
@@ -126,12 +152,29 @@ class Probe:
         slack = self._capacity.slack(used)
         found = []
         for j in self._ends[n][i]:
-            if not self._capacity.enough(used, j + 1):
-                continue
-            found.append((slack[j + 1], _Label(n, j, used, i, parent)))
+            if self._capacity.enough(used, j + 1) and not self._ruled_out(n, j, used):
+                found.append((slack[j + 1], _Label(n, j, used, i, parent)))
             if self._is_free(n, j, used):
                 break
         return found
+
+    def _ruled_out(self, n: int, j: int, used: int) -> bool:
+        """Do the prices prove that nothing completes this label?"""
+        if self._ways is None:
+            return False
+        known = self._refunds.get(used)
+        if known is None:
+            known = self._refunds[used] = self._refund(used, self._ways)
+        subset, refund = known
+        return bool(self._ways.after[subset, n, j] - refund > PROOF)
+
+    def _refund(self, used: int, ways: Completion) -> tuple[int, float]:
+        """The critical devices in ``used``, and the price of what is not used yet."""
+        unused = [n for n in range(self._tables.devices) if not used >> n & 1]
+        left = self._tables.max_segments - used.bit_count()
+        refund = float(self._prices.device[unused].sum()) + self._prices.segment * left
+        bits = ways.bits()
+        return int(sum(bits[n] for n in ways.critical if used >> n & 1)), refund
 
     def _is_free(self, n: int, j: int, used: int) -> bool:
         if j + 1 == self._tables.units:

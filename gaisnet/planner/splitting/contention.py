@@ -1,0 +1,83 @@
+"""Prices that prove that no chain exists: the Lagrangian bound of a problem without costs.
+
+With all costs zero the bound L(pi) is positively homogeneous, so it is either never above zero
+or proves that nothing is feasible. Prices therefore live on a simplex, and the ascent aims at
+making L positive. Prices that come close still rule out many partial chains.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from gaisnet.planner.splitting.lagrangian import (
+    Completion,
+    Prices,
+    completion,
+    relaxed_path,
+    spare,
+)
+from gaisnet.planner.splitting.tables import ChainTables
+
+__all__ = ["PROOF", "contend", "equal_prices"]
+
+PROOF = 1e-9
+"""A bound above this, relative to prices that sum to one, proves infeasibility."""
+
+_PATIENCE = 5
+
+
+def equal_prices(tables: ChainTables) -> Prices:
+    """Every device as scarce as the others."""
+    return Prices(np.full(tables.devices, 1.0 / tables.devices))
+
+
+def contend(
+    costless: ChainTables, start: Prices, critical: tuple[int, ...], rounds: int
+) -> tuple[Prices, Completion]:
+    """Ascend from ``start`` until infeasibility is proven or ``rounds`` are spent.
+
+    Args:
+        costless: Tables whose costs are 0 or infinity.
+        start: Prices to begin with.
+        critical: Devices kept exact, see ``lagrangian``.
+        rounds: Recursions to spend.
+
+    Returns:
+        The best prices and their completion; a bound above ``PROOF`` is a proof.
+    """
+    prices = _normalised(spare(start, critical), costless, critical)
+    best, best_ways = prices, completion(costless, prices, critical)
+    ways, step, stale = best_ways, 1.0, 0
+    for _ in range(rounds):
+        if best_ways.bound > PROOF:
+            break
+        overuse = _overuse(costless, ways, critical)
+        if not overuse.any():
+            break
+        rise = step * (0.2 / costless.devices - ways.bound) / float(overuse @ overuse)
+        moved = np.maximum(np.append(prices.device, prices.segment) + rise * overuse, 0.0)
+        prices = _normalised(Prices(moved[:-1], float(moved[-1])), costless, critical)
+        ways = completion(costless, prices, critical)
+        stale += 1
+        if ways.bound > best_ways.bound:
+            best, best_ways, stale = prices, ways, 0
+        if stale >= _PATIENCE:
+            prices, ways, step, stale = best, best_ways, step / 2, 0
+    return best, best_ways
+
+
+def _overuse(
+    costless: ChainTables, ways: Completion, critical: tuple[int, ...]
+) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:
+    """``[N+1]`` visits beyond the one allowed, and segments beyond those allowed."""
+    path = relaxed_path(costless, ways)
+    visits = np.bincount([n for n, _, _ in path], minlength=costless.devices) - 1.0
+    visits[list(critical)] = 0.0
+    return np.append(visits, float(len(path) - costless.max_segments))
+
+
+def _normalised(prices: Prices, tables: ChainTables, critical: tuple[int, ...]) -> Prices:
+    total = float(prices.device.sum()) + prices.segment
+    if total > 0:
+        return Prices(prices.device / total, prices.segment / total)
+    return spare(equal_prices(tables), critical)
