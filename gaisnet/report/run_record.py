@@ -6,7 +6,7 @@ import itertools
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from pydantic import BaseModel
 
@@ -54,6 +54,15 @@ class RunRecord:
         tuning = (metrics.traffic for metrics in self.rounds)
         inference = (metrics.traffic for metrics in self.services)
         return total_by_link(itertools.chain(*tuning, *inference))
+
+    def document(self) -> dict[str, Any]:
+        """The run for programs."""
+        return {
+            "run_dir": str(self.folder),
+            "manifest": self.manifest.model_dump(mode="json"),
+            "rounds": [metrics.model_dump(mode="json") for metrics in self.rounds],
+            "services": [metrics.model_dump(mode="json") for metrics in self.services],
+        }
 
 
 @dataclass(frozen=True)

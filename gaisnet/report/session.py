@@ -24,8 +24,8 @@ from gaisnet.schema.files import canonical_json, write_atomic
 __all__ = ["Format", "ProgressCallback", "Session"]
 
 Format = Literal["text", "json"]
-ProgressCallback = Callable[[str, float], None]
-"""Told what is being done, and the share of the whole that is done."""
+ProgressCallback = Callable[[str, float | None], None]
+"""Told what is being done, and the share of the whole that is done, if that is known."""
 
 _SHOW_AFTER_S = 2.0
 _WIDTH_WITHOUT_TERMINAL = 120
@@ -100,7 +100,10 @@ class Session:
         timer.start()
         try:
             yield lambda what, done: shown.update(
-                task, description=escape(f"{title}: {what}"), total=1.0, completed=done
+                task,
+                description=escape(f"{title}: {what}"),
+                total=None if done is None else 1.0,
+                completed=done,
             )
         finally:
             timer.cancel()
@@ -165,5 +168,5 @@ def _json(data: Any) -> str:
     return json.dumps(data, sort_keys=True, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
 
-def _ignore(what: str, done: float, /) -> None:
+def _ignore(what: str, done: float | None, /) -> None:
     """Progress that nobody sees."""

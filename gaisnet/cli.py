@@ -1,0 +1,267 @@
+"""The command line: one plain function a command, which parses, calls and shows.
+
+Nothing heavy is imported before a command runs, so that ``gaisnet --help`` answers at once.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import typer
+
+from gaisnet import options as opt
+from gaisnet.errors import ModelError, UnprovenError, UsageError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from gaisnet.report import ProgressCallback, Session
+    from gaisnet.schema.plan import Plan
+    from gaisnet.schema.run import Event
+
+__all__ = ["app", "main"]
+
+app = typer.Typer(
+    name="gaisnet",
+    epilog="Exit codes: 0 done, 2 usage, 10 input file, 11 model, 12 infeasible, 13 unproven, "
+    "14 mismatch, 15 cannot write, 20 run failed, 21 quorum, 22 security, 130 interrupted.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+@app.callback()
+def _root(version: opt.Version = False) -> None:
+    """Fine-tune and serve a foundation model over a fleet of unequal devices."""
+
+
+@app.command()
+def profile(
+    model: opt.ModelArgument = None,
+    output: opt.Output = None,
+    tunable: opt.Tunable = "lora",
+    rank: opt.Rank = None,
+    alpha: opt.Alpha = None,
+    targets: opt.Targets = None,
+    bottleneck: opt.Bottleneck = None,
+    prompt_tokens: opt.PromptTokens = None,
+    train_head: opt.HeadTuned = None,
+    optimizer: opt.Optimizer = "adamw",
+    task: opt.Task = None,
+    num_labels: opt.Labels = None,
+    dtype: opt.Dtype = "float32",
+    random_weights: opt.RandomWeights = False,
+    tokens: opt.Tokens = None,
+    batch_sizes: opt.BatchSizes = "1,4",
+    times: opt.Times = True,
+    threads: opt.Threads = 1,
+    device_only: opt.DeviceOnly = False,
+    list_presets: opt.ListPresets = False,
+    seed: opt.Seed = None,
+    format: opt.Form = "text",
+    quiet: opt.Quiet = False,
+    force: opt.Force = False,
+) -> None:
+    """Measure what each layer of a model costs, and what this device can do."""
+    from gaisnet.report import Session, profile_table
+
+    with Session(format, quiet=quiet) as session:
+        if list_presets:
+            _show_presets(session)
+            return
+        _check_profile_asked(model, device_only)
+        picked = (rank, alpha, targets, bottleneck, prompt_tokens, train_head)
+        tuned = opt.tunable_spec(tunable, *picked)
+        spec = None
+        if model is not None:
+            spec = opt.model_spec(model, task, num_labels, dtype, random_weights, seed)
+        sizes = opt.batch_sizes(batch_sizes)
+        _check_output(output, force)
+        from gaisnet.profiler import make_profile
+
+        with session.progress("profiling") as progress:
+            made = make_profile(
+                spec,
+                tuned,
+                optimizer=optimizer,
+                batch_sizes=sizes,
+                tokens=tokens,
+                times=times,
+                seed=seed or 0,
+                threads=threads,
+                progress=progress,
+            )
+        session.deliver(made, profile_table(made), output, force=force)
+
+
+@app.command()
+def plan(
+    job: opt.JobFile,
+    output: opt.Output = None,
+    scheme: opt.Scheme = None,
+    clusters: opt.Clusters = None,
+    objective: opt.Objective = None,
+    gap: opt.Gap = None,
+    seed: opt.Seed = None,
+    format: opt.Form = "text",
+    quiet: opt.Quiet = False,
+    force: opt.Force = False,
+) -> None:
+    """Decide who holds what, who is clustered with whom, and who serves whom, with proof."""
+    from gaisnet.report import Session, plan_view
+
+    with Session(format, quiet=quiet) as session:
+        _check_output(output, force)
+        with session.progress("planning"):
+            from gaisnet import planner
+
+            made = planner.plan(
+                job, output=output, scheme=scheme, objective=objective, clusters=clusters, seed=seed
+            )
+        session.deliver(made, plan_view(made), output, force=force)
+        _refuse_unproven(made, gap, output)
+
+
+@app.command()
+def execute(
+    plan: opt.PlanFile = None,
+    output: opt.RunFolder = None,
+    resume: opt.Resume = None,
+    engine: opt.Engine = "local",
+    rounds: opt.Rounds = None,
+    seed: opt.Seed = None,
+    format: opt.Form = "text",
+    quiet: opt.Quiet = False,
+) -> None:
+    """Run a plan: fine-tune over the fleet, then answer the services' requests."""
+    from gaisnet.report import Session, read_run, report_html, run_view
+    from gaisnet.schema.files import write_atomic
+
+    with Session(format, quiet=quiet) as session:
+        if resume is not None and output is not None:
+            raise UsageError("--resume goes on in the run's own folder", hint="leave out --output")
+        with session.progress("executing") as progress:
+            from gaisnet import executor
+
+            result = executor.execute(
+                plan,
+                run_dir=output,
+                engine=engine,
+                resume=resume,
+                seed=seed,
+                rounds=rounds,
+                on_event=lambda event: _follow(event, session, progress),
+            )
+        run = read_run(result.run_dir)
+        write_atomic(result.run_dir / "report.html", report_html(run), force=True)
+        session.show(run_view(run))
+        session.answer(run.document())
+
+
+@app.command()
+def report(
+    subject: opt.Subject,
+    output: opt.PageFile = None,
+    format: opt.Form = "text",
+    quiet: opt.Quiet = False,
+    force: opt.Force = False,
+) -> None:
+    """Show a profile, a plan or a run; with -o also as one self-contained HTML page."""
+    from gaisnet.report import RunRecord, Session, read_subject, report_html, view
+    from gaisnet.schema.files import write_atomic
+
+    with Session(format, quiet=quiet) as session:
+        found = read_subject(subject)
+        if output is not None:
+            write_atomic(output, report_html(found), force=force)
+        session.show(view(found))
+        if output is not None:
+            session.note(f"written to {output}")
+        session.answer(found.document() if isinstance(found, RunRecord) else found)
+
+
+@app.command()
+def doctor(
+    model: opt.ModelOption = None,
+    tunable: opt.Tunable = "lora",
+    task: opt.Task = None,
+    num_labels: opt.Labels = None,
+    seed: opt.Seed = None,
+    format: opt.Form = "text",
+    quiet: opt.Quiet = False,
+) -> None:
+    """Show what gaisnet finds here; with --model prove that the model can be cut."""
+    from gaisnet.report import Session
+    from gaisnet.report.environment import environment, environment_table, split_data, split_table
+
+    with Session(format, quiet=quiet) as session:
+        found = environment()
+        session.show(environment_table(found))
+        if model is None:
+            session.answer(found)
+            return
+        spec = opt.model_spec(model, task, num_labels, seed=seed)
+        from gaisnet.models import attach, check_split, load_model
+
+        with session.progress("checking every cut"):
+            whole = attach(load_model(spec), opt.tunable_spec(tunable), seed=spec.seed)
+            check = check_split(whole)
+        session.show(split_table(check))
+        session.answer({**found, "split": split_data(check)})
+        if not check.ok:
+            raise ModelError("a split of this model differs from the whole", where=model)
+
+
+def main() -> None:
+    """The entry point of the ``gaisnet`` command."""
+    app()
+
+
+def _show_presets(session: Session) -> None:
+    from gaisnet.report import preset_table
+    from gaisnet.schema.catalogue import preset, preset_names
+
+    presets = [preset(name) for name in preset_names()]
+    session.show(preset_table(presets))
+    session.answer({"presets": [part.model_dump(mode="json") for part in presets]})
+
+
+def _check_profile_asked(model: str | None, device_only: bool) -> None:
+    if device_only and model is not None:
+        raise UsageError("--device-only takes no model", hint="leave out one of them")
+    if not device_only and model is None:
+        raise UsageError("name a model to profile", hint="or give --device-only or --list-presets")
+
+
+def _check_output(output: Path | None, force: bool) -> None:
+    """Refuses before the work what would be refused after it."""
+    from gaisnet.schema.files import check_writable
+
+    if output is not None:
+        check_writable(output, force=force)
+
+
+def _refuse_unproven(made: Plan, gap: float | None, output: Path | None) -> None:
+    """The plan stands and is written; the exit code says that a proof is missing."""
+    missing = [proof for proof in made.certificates if proof.status == "feasible"]
+    missing = [proof for proof in missing if gap is None or proof.gap > gap]
+    if missing:
+        worst = max(missing, key=lambda proof: proof.gap)
+        raise UnprovenError(
+            f"{worst.decision}: proven only to a gap of {worst.gap:.3g}; the plan is kept",
+            where=str(output) if output else None,
+            hint="accept that with a larger --gap, or raise search.node_limit in the job",
+        )
+
+
+def _follow(event: Event, session: Session, progress: ProgressCallback) -> None:
+    """A run's events as progress, and each round's outcome as a line."""
+    what = event.kind.replace("_", " ")
+    progress(what if event.round is None else f"{what} {event.round + 1}", None)
+    if event.kind == "round_closed" and event.round is not None:
+        session.note(f"round {event.round + 1}: {event.detail}")
+
+
+if __name__ == "__main__":
+    main()
