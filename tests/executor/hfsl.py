@@ -111,7 +111,7 @@ def cluster(
     cuts: Sequence[int],
     *,
     devices: Sequence[str] = (),
-    edge: str = "edge",
+    edge: str = "edge-0",
     domain: str = "general",
     u_shape: bool = True,
     **options: Any,

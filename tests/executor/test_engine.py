@@ -1,0 +1,109 @@
+"""The embedded engine: what it refuses, and what the meter counts."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from gaisnet.errors import RunError, UsageError
+from gaisnet.executor.engines import Address, Answer, Engine, LocalEngine, make_engine
+from gaisnet.executor.frames import Buffer, Header, decode, encode
+from gaisnet.executor.holder import Holder
+from gaisnet.executor.mailbox import Moment
+from gaisnet.executor.meter import add_traffic
+from gaisnet.executor.tasks import Pass, StageSpec
+from gaisnet.schema.job import SgdSpec
+from tests.executor.hfsl import make_model
+
+A, B = Address("a", "echo"), Address("b", "echo")
+
+
+class Echo:
+    """Makes frames for others, and says what it got."""
+
+    def __init__(self, device: str) -> None:
+        self._device = device
+
+    def make(self, receiver: str, items: int) -> Answer:
+        header = Header(run="r", kind="data", sender=self._device, receiver=receiver)
+        return Answer(((receiver, encode(header, {"x": torch.ones(items)})),))
+
+    def take(self, factor: float, frame: Buffer) -> Answer:
+        return Answer(values={"sum": factor * float(decode(frame)[1]["x"].sum())})
+
+    def _secret(self) -> Answer:
+        return Answer()
+
+
+@pytest.fixture
+def engine() -> Engine:
+    engine = make_engine("local")
+    for address in (A, B):
+        engine.place(address, lambda address=address: Echo(address.device))
+    return engine
+
+
+def test_a_frame_made_on_one_device_is_taken_on_another(engine):
+    (parcel,) = engine.call(A, "make", "b", 3).parcels
+    assert parcel.address == A
+    arrived = engine.send(parcel, B)
+    assert engine.call(B, "take", 2.0, parcels=[arrived]).values == {"sum": 6.0}
+
+
+def test_the_meter_counts_each_direction_and_nothing_within_a_device(engine):
+    for sender, receiver, items in ((A, B, 3), (A, B, 4), (B, A, 5), (A, A, 100)):
+        (parcel,) = engine.call(sender, "make", receiver.device, items).parcels
+        engine.send(parcel, receiver)
+    there, back = engine.meter.take()
+    assert (there.sender, there.receiver, there.frames, there.payload_bytes) == ("a", "b", 2, 28)
+    assert (back.sender, back.receiver, back.frames, back.payload_bytes) == ("b", "a", 1, 20)
+    assert there.frame_bytes > there.payload_bytes
+    assert engine.meter.take() == ()
+    (total, _) = add_traffic([there, back, there])
+    assert (total.frames, total.payload_bytes) == (4, 56)
+
+
+def test_the_tap_sees_what_stays_within_a_device_too():
+    seen = []
+    engine = LocalEngine(tap=lambda *message: seen.append(message))
+    engine.place(A, lambda: Echo("a"))
+    (parcel,) = engine.call(A, "make", "a", 1).parcels
+    engine.send(parcel, A)
+    assert [(s, r, len(f)) for s, r, f in seen] == [("a", "a", parcel.frame_bytes)]
+
+
+def test_a_frame_must_lie_where_it_is_used_and_go_where_it_is_meant_to(engine):
+    (parcel,) = engine.call(A, "make", "b", 1).parcels
+    with pytest.raises(RunError, match="lies at"):
+        engine.call(B, "take", 1.0, parcels=[parcel])
+    with pytest.raises(RunError, match="for b was to be sent to a"):
+        engine.send(parcel, A)
+
+
+@pytest.mark.parametrize(
+    ("address", "method"), [(Address("z", "echo"), "make"), (A, "nothing"), (A, "_secret")]
+)
+def test_unknown_services_and_private_methods_are_refused(engine, address, method):
+    with pytest.raises(RunError, match="no service echo"):
+        engine.call(address, method)
+
+
+def test_a_closed_engine_has_no_services(engine):
+    engine.close()
+    with pytest.raises(RunError):
+        engine.call(A, "make", "b", 1)
+
+
+@pytest.mark.parametrize(("name", "why"), [("ray", "not in this version"), ("gpu", "no engine")])
+def test_other_engines_are_a_usage_error(name, why):
+    with pytest.raises(UsageError, match=why):
+        make_engine(name)
+
+
+def test_a_holder_refuses_what_it_does_not_hold():
+    holder = Holder("a", "r", make_model("vit"), SgdSpec())
+    with pytest.raises(RunError, match="holds no stage nothing"):
+        holder.forward(Pass("nothing", Moment()))
+    holder.hold(StageSpec("tail", 3, 4, True))
+    with pytest.raises(RunError, match="did not pass tail forward"):
+        holder.backward(Pass("tail", Moment()))
