@@ -1,17 +1,44 @@
-"""The planner's public names."""
+"""The planner: who holds what, who is clustered with whom, who serves whom, with proofs."""
 
+from gaisnet.planner.clustering import (
+    ClusterMember,
+    ClusterProblem,
+    ClusterSolution,
+    ClusterTerms,
+    solve_clusters,
+)
+from gaisnet.planner.compose import plan, plan_inputs
+from gaisnet.planner.cost import CostModel, compressed_bytes
+from gaisnet.planner.inputs import Inputs, read_inputs
 from gaisnet.planner.splitting import (
+    DeviceFigures,
+    LinkMatrices,
     SplitEvaluation,
     SplitProblem,
     SplitSolution,
+    UnitCost,
     evaluate_split,
     solve_split,
 )
 
 __all__ = [
+    "ClusterMember",
+    "ClusterProblem",
+    "ClusterSolution",
+    "ClusterTerms",
+    "CostModel",
+    "DeviceFigures",
+    "Inputs",
+    "LinkMatrices",
     "SplitEvaluation",
     "SplitProblem",
     "SplitSolution",
+    "UnitCost",
+    "compressed_bytes",
     "evaluate_split",
+    "plan",
+    "plan_inputs",
+    "read_inputs",
+    "solve_clusters",
     "solve_split",
 ]

@@ -1,6 +1,6 @@
 """Who holds what within one cluster, and what a step of it takes."""
 
-from gaisnet.planner.chains.split import ClusterSplit, split_cluster
+from gaisnet.planner.chains.split import ClusterSplit, is_splittable, split_cluster
 from gaisnet.planner.chains.step import Chain, StepFigures, step_figures
 from gaisnet.planner.chains.task import SplitTask, overflow, residences
 
@@ -9,6 +9,7 @@ __all__ = [
     "ClusterSplit",
     "SplitTask",
     "StepFigures",
+    "is_splittable",
     "overflow",
     "residences",
     "split_cluster",

@@ -10,7 +10,7 @@ evaluated exactly, turn by turn.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from gaisnet.planner.chains.body import Body
 from gaisnet.planner.chains.depths import depth_bounds
@@ -20,9 +20,10 @@ from gaisnet.planner.chains.task import SplitTask, overflow
 from gaisnet.planner.cost import CostModel
 from gaisnet.planner.splitting import SplitSolution, solve_instance
 
-__all__ = ["ClusterSplit", "split_cluster"]
+__all__ = ["ClusterSplit", "is_splittable", "split_cluster"]
 
 RELATIVE_TOLERANCE = 1e-9
+ANY_GAP = 1e9
 LEAST_NODES = 1000
 """Of an inner search, so that the last depths are not cut off at once."""
 
@@ -71,10 +72,10 @@ def split_cluster(cost: CostModel, task: SplitTask) -> ClusterSplit | None:
     body = make_body(cost, task)
     best, unsettled = _Best(), math.inf
     for bound, head, tail in depth_bounds(cost, body):
-        if bound >= best.value * (1.0 - max(task.search.gap, RELATIVE_TOLERANCE)):
-            unsettled = bound
-            break
-        if best.nodes >= task.search.node_limit and best.chain is not None:
+        if best.chain is not None and (
+            bound >= best.value * (1.0 - max(task.search.gap, RELATIVE_TOLERANCE))
+            or best.nodes >= task.search.node_limit
+        ):
             unsettled = bound
             break
         _settle(cost, body, (head, tail), bound, best)
@@ -89,6 +90,12 @@ def split_cluster(cost: CostModel, task: SplitTask) -> ClusterSplit | None:
         nodes=best.nodes,
         solver=best.solver,
     )
+
+
+def is_splittable(cost: CostModel, task: SplitTask) -> bool:
+    """Whether the cluster has any split: stops at the first."""
+    eased = task.search.model_copy(update={"gap": ANY_GAP, "node_limit": LEAST_NODES})
+    return split_cluster(cost, replace(task, objective="latency", search=eased)) is not None
 
 
 def _settle(cost: CostModel, body: Body, ends: tuple[int, int], bound: float, best: _Best) -> None:

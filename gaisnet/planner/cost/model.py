@@ -23,6 +23,7 @@ from gaisnet.planner.cost.times import (
     roofline_s,
     scaled_flops,
     unit_times_s,
+    update_times_s,
 )
 from gaisnet.planner.inputs import Inputs, read_inputs
 from gaisnet.schema.fleet import Fleet
@@ -126,6 +127,13 @@ class CostModel:
         )
         joules = [figures.energy_j(f, s) for f, s in zip(flops, busy_s, strict=True)]
         return np.array(joules)
+
+    def update_s(self, device: str, first_unit: int, last_unit: int) -> float:
+        """Seconds of one optimizer step on the tunable modules of a range of units."""
+        if last_unit < first_unit:
+            return 0.0
+        seconds = update_times_s(self.devices[device], self.model)
+        return float(seconds[first_unit : last_unit + 1].sum()) / self.share
 
     def energy_j(self, device: str, first_unit: int, last_unit: int, batch_size: int) -> float:
         """Joules of one forward and backward pass of a range of units."""

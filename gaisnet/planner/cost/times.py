@@ -15,7 +15,14 @@ import numpy.typing as npt
 from gaisnet.planner.cost.devices import DeviceCost
 from gaisnet.schema.profile import ModelPart, Timing, UnitPart
 
-__all__ = ["Direction", "FloatArray", "roofline_s", "scaled_flops", "unit_times_s"]
+__all__ = [
+    "Direction",
+    "FloatArray",
+    "roofline_s",
+    "scaled_flops",
+    "unit_times_s",
+    "update_times_s",
+]
 
 FloatArray = npt.NDArray[np.float64]
 Direction = Literal["forward", "backward"]
@@ -31,6 +38,22 @@ def unit_times_s(
     if device.measured is not None:
         return _measured_s(device.measured, direction, batch_size)
     return roofline_s(device, model.units, direction, batch_size)
+
+
+def update_times_s(device: DeviceCost, model: ModelPart) -> FloatArray:
+    """Seconds ``[L]`` of one optimizer step on each unit's tunable parameters.
+
+    Measured, or the time to read gradients and to read and write weights and optimizer state,
+    which is what bounds an element-wise update.
+    """
+    measured = device.measured
+    if measured is not None and any(unit.update_cpu is not None for unit in measured.units):
+        seconds = [unit.update_cpu.median_s if unit.update_cpu else 0.0 for unit in measured.units]
+        return _kappa(measured) * np.array(seconds)
+    if device.memory_bandwidth_bytes_per_s is None:
+        return np.zeros(len(model.units))
+    moved = [3.0 * unit.gradient_bytes + 2.0 * unit.optimizer_bytes for unit in model.units]
+    return np.array(moved) / device.memory_bandwidth_bytes_per_s
 
 
 def roofline_s(
@@ -88,9 +111,13 @@ def _moved_bytes(units: Sequence[UnitPart], samples: float) -> FloatArray:
 
 def _measured_s(model: ModelPart, direction: Direction, batch_size: int) -> FloatArray:
     """The timings' lines ``a + b · batch`` at ``batch_size``, times kappa."""
-    kappa = median(check.kappa for check in model.end_to_end) if model.end_to_end else 1.0
     seconds = [_line_s(unit.timings, direction, batch_size) for unit in model.units]
-    return kappa * np.array(seconds)
+    return _kappa(model) * np.array(seconds)
+
+
+def _kappa(model: ModelPart) -> float:
+    """Whole steps against the sum of their units, the median over batch sizes."""
+    return median(check.kappa for check in model.end_to_end) if model.end_to_end else 1.0
 
 
 def _line_s(timings: Sequence[Timing], direction: Direction, batch_size: int) -> float:

@@ -1,0 +1,208 @@
+"""The clusters of a plan: their number, who is in which, and the split of each."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from gaisnet.errors import InfeasibleError
+from gaisnet.planner.chains import ClusterSplit, is_splittable, overflow, split_cluster
+from gaisnet.planner.mend import infeasible_split
+from gaisnet.planner.partition import Group, partition
+from gaisnet.planner.predict import RoundFigures, predict_round
+from gaisnet.planner.roster import Roster
+from gaisnet.planner.schemes.drafts import Draft, draft_clusters
+from gaisnet.planner.schemes.groups import scheme_groups
+from gaisnet.planner.schemes.rebalance import rebalance
+from gaisnet.schema.plan import Certificate, ClusterPlan, Stage
+
+__all__ = ["Choice", "choose_clusters"]
+
+MOST_CLUSTERS = 16
+HEADROOMS = (1.0, 1.15, 1.4, 2.0)
+"""Joint memory is necessary for a split, not sufficient: more of it is asked for in turn."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Choice:
+    """Clusters with their splits, what a round of them takes, and the proof."""
+
+    clusters: tuple[ClusterPlan, ...]
+    splits: tuple[ClusterSplit, ...]
+    certificates: tuple[Certificate, ...]
+    round: RoundFigures
+    cloud: str
+    label_tv: float = 0.0
+
+    def score(self, roster: Roster) -> float:
+        """What the number of clusters is chosen by; smaller is better.
+
+        Predicted time of a round (energy, if that is the objective) times ``1 + label_weight ·
+        TV``: every number of clusters works on the same samples in a round, and clusters whose
+        labels are skewed are expected to need more rounds. How many more depends on model and
+        data; that factor is a rule of thumb, and the accuracy that comes out is measured by
+        running the plan.
+        """
+        joules = sum(self.round.energy_j.values())
+        cost = joules if roster.job.objective == "energy" else self.round.round_s
+        return cost * (1.0 + roster.job.clustering.label_weight * self.label_tv)
+
+
+def choose_clusters(roster: Roster) -> Choice:
+    """Clusters and splits for the job's scheme.
+
+    HFSL without a given number of clusters tries 1 to the number of owners (at most 16), plans
+    each in full and takes the best by ``Choice.score``.
+
+    Raises:
+        InfeasibleError: No number of clusters that is tried is feasible.
+    """
+    if roster.job.scheme != "hfsl":
+        groups = scheme_groups(roster)
+        return _settle(roster, groups, (_given(roster, len(groups)),), 0.0)
+    if roster.job.clustering.clusters is not None:
+        return _hfsl(roster, roster.job.clustering.clusters)
+    return _best_number(roster)
+
+
+def _best_number(roster: Roster) -> Choice:
+    tried: dict[int, Choice] = {}
+    failures: dict[int, InfeasibleError] = {}
+    for clusters in range(1, min(len(roster.owners), MOST_CLUSTERS) + 1):
+        try:
+            tried[clusters] = _hfsl(roster, clusters)
+        except InfeasibleError as error:
+            failures[clusters] = error
+    if not tried:
+        raise failures[min(failures)]
+    best = min(tried, key=lambda k: (tried[k].score(roster), k))
+    number = _number_certificate(roster, tried, failures, best)
+    return replace(tried[best], certificates=(number, *tried[best].certificates))
+
+
+def _number_certificate(
+    roster: Roster, tried: dict[int, Choice], failures: dict[int, InfeasibleError], best: int
+) -> Certificate:
+    """Best of the plans that were tried, one per number of clusters; enumeration proves that."""
+    scores = [f"{k}: {tried[k].score(roster):.4g}" for k in sorted(tried)]
+    scores += [f"{k}: infeasible" for k in sorted(failures)]
+    value = tried[best].score(roster)
+    return Certificate(
+        decision=f"number of clusters: {best} ({'; '.join(scores)})",
+        objective="of the plans tried: round time or energy × (1 + label_weight × label TV)",
+        solver="enumeration, each number planned in full",
+        status="optimal",
+        value=value,
+        bound=value,
+        gap=0.0,
+        work=len(tried) + len(failures),
+    )
+
+
+def _given(roster: Roster, clusters: int) -> Certificate:
+    return Certificate(
+        decision="clustering",
+        objective="none",
+        solver=f"scheme {roster.job.scheme}",
+        status="given",
+        value=float(clusters),
+        bound=float(clusters),
+        gap=0.0,
+    )
+
+
+def _hfsl(roster: Roster, clusters: int) -> Choice:
+    """One number of clusters; asks for more joint memory if a cluster cannot be split."""
+    failure: InfeasibleError | None = None
+    for headroom in HEADROOMS:
+        try:
+            found = partition(roster, clusters, headroom)
+        except InfeasibleError as error:
+            raise failure or error from None
+        try:
+            return _settle(roster, found.clusters, found.certificates, found.label_tv)
+        except InfeasibleError as error:
+            failure = failure or error
+    assert failure is not None
+    raise failure
+
+
+def _settle(
+    roster: Roster, groups: Sequence[Group], proofs: tuple[Certificate, ...], label_tv: float
+) -> Choice:
+    """Split every cluster, servers at full speed and at their part of it; keep what is better."""
+    found = [_split_all(roster, draft_clusters(roster, groups, full_speed=True), proofs, label_tv)]
+    if len(groups) > 1 and any(split.chain.body for split in found[0].splits):
+        apart = draft_clusters(roster, groups, full_speed=False)
+        found.append(_split_all(roster, apart, proofs, label_tv))
+    return min(found, key=lambda choice: choice.score(roster))
+
+
+def _split_all(
+    roster: Roster, drafts: Sequence[Draft], proofs: tuple[Certificate, ...], label_tv: float
+) -> Choice:
+    splits = _splits(roster, drafts)
+    if splits is None:
+        drafts = rebalance(roster.cost, drafts)
+        splits = _splits(roster, drafts)
+    if splits is None:
+        raise _first_failure(roster, drafts)
+    clusters = tuple(map(_cluster_plan, drafts, splits))
+    cloud = clusters[0].edge if roster.job.scheme == "central" else roster.cloud
+    return Choice(
+        clusters=clusters,
+        splits=tuple(splits),
+        certificates=(*proofs, *map(_split_certificate, splits)),
+        round=predict_round(roster.cost, clusters, cloud, roster.job.fine_tuning),
+        cloud=cloud,
+        label_tv=label_tv,
+    )
+
+
+def _splits(roster: Roster, drafts: Sequence[Draft]) -> list[ClusterSplit] | None:
+    splits = []
+    for draft in drafts:
+        split = split_cluster(roster.cost, draft.task)
+        if split is None:
+            return None
+        assert not overflow(roster.cost, draft.task, split.chain), "the split does not fit"
+        splits.append(split)
+    return splits
+
+
+def _first_failure(roster: Roster, drafts: Sequence[Draft]) -> InfeasibleError:
+    failed = next(d for d in drafts if not is_splittable(roster.cost, d.task))
+    return infeasible_split(roster.cost, failed.task)
+
+
+def _cluster_plan(draft: Draft, split: ClusterSplit) -> ClusterPlan:
+    chain = split.chain
+    return ClusterPlan(
+        id=draft.task.name,
+        edge=draft.edge,
+        domain=draft.domain,
+        owners=draft.owners,
+        head_units=chain.head_units,
+        tail_first_unit=chain.tail_first_unit,
+        body=tuple(Stage(device=d, first_unit=i, last_unit=j) for d, i, j in chain.body),
+        intra=chain.intra,
+        handover="relay" if draft.relay else "average",
+        microbatches=chain.microbatches,
+    )
+
+
+def _split_certificate(split: ClusterSplit) -> Certificate:
+    task = split.task
+    slowed = sorted({task.speed[d] for d, _, _ in split.chain.body if d in task.speed})
+    part = f", shared devices at {slowed[0]:.3g} of their speed" if slowed else ""
+    proven = split.gap <= max(task.search.gap, 1e-9)
+    return Certificate(
+        decision=f"split of cluster {task.name}",
+        objective=f"{task.objective} of a step of all owners{part}",
+        solver=split.solver,
+        status="given" if task.whole else "optimal" if proven else "feasible",
+        value=split.value,
+        bound=split.bound,
+        gap=split.gap,
+        work=split.nodes,
+    )
