@@ -34,7 +34,7 @@ TARGET = 0.95
 _PROMPT_TOKENS = 32
 
 
-def measure(*, turns: int = 7, new_tokens: int = 32, batch: int = 1) -> dict[str, float]:
+def measure(*, turns: int = 5, new_tokens: int = 64, batch: int = 1) -> dict[str, float]:
     """Tokens per second of both, and the median ratio of split over whole."""
     torch.set_num_threads(1)
     model = _gpt2()
@@ -105,8 +105,8 @@ def _desk(model: FoundationModel, requests: Shard, new: int) -> ServiceDesk:
 def main() -> None:
     """Print one run."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--turns", type=int, default=7)
-    parser.add_argument("--tokens", type=int, default=32)
+    parser.add_argument("--turns", type=int, default=5)
+    parser.add_argument("--tokens", type=int, default=64)
     parser.add_argument("--batch", type=int, default=1)
     given = parser.parse_args()
     found = measure(turns=given.turns, new_tokens=given.tokens, batch=given.batch)

@@ -8,10 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load as load_frame
 
-from gaisnet.errors import MismatchError, RunError
+from gaisnet.errors import InputError, RunError
 from gaisnet.executor.data import Shard
 from gaisnet.executor.engines import LocalEngine
-from gaisnet.executor.inference import Body, ServiceChain, ServiceDesk, Serving
+from gaisnet.executor.inference import Body, Generation, ServiceChain, ServiceDesk, Serving
 from gaisnet.models import FoundationModel, load_tunable_state
 from tests.executor.serving import (
     UNITS,
@@ -324,10 +324,36 @@ def test_swapped_modules_are_metered():
 # --- refusals -----------------------------------------------------------------------------
 
 
-def test_an_entry_that_is_no_owner_is_refused():
-    with pytest.raises(MismatchError, match=r"enter cluster c0 at edge[^\n]*\n.*phone"):
-        ServiceChain.of(cluster(1, 5), "edge", UNITS)
-    assert ServiceChain.of(cluster(0, 6), "edge", UNITS).head is None
+def test_a_device_that_only_asks_holds_head_and_tail_as_an_owner_does():
+    asking = ServiceChain.of(cluster(1, 5, [3]), "watch", UNITS)
+    owning = ServiceChain.of(cluster(1, 5, [3]), "phone", UNITS)
+    assert [(s.first_unit, s.last_unit) for s in asking.stages()] == [
+        (0, 0),
+        (1, 2),
+        (3, 4),
+        (5, 5),
+    ]
+    assert [s.device for s in asking.stages()] == ["watch", "box0", "box1", "watch"]
+    assert asking.body == owning.body
+    assert ServiceChain.of(cluster(0, 6), "watch", UNITS).head is None
+
+
+def test_only_language_models_generate():
+    with pytest.raises(InputError, match="ViTForImageClassification generates no text"):
+        Generation.of(known("vit"), 5)
+
+
+def test_answers_must_fit_the_models_positions():
+    with pytest.raises(InputError, match="60 tokens and 5 more do not fit the 64 positions"):
+        open_desk(known("gpt2"), cluster(1, 5), prompts(2, 60), new_tokens=5)
+    open_desk(known("gpt2"), cluster(1, 5), prompts(2, 60), new_tokens=4)
+
+
+def test_prompts_padded_on_the_right_are_refused():
+    asked = prompts(2, 5)
+    asked.inputs["attention_mask"][0, -1] = 0
+    with pytest.raises(InputError, match="padded on the right"):
+        open_desk(known("gpt2"), cluster(1, 5), asked, new_tokens=4)
 
 
 def test_frames_of_another_run_are_refused():

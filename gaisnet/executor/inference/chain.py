@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from gaisnet.errors import MismatchError
 from gaisnet.schema.plan import ClusterPlan
 from gaisnet.schema.plan import Stage as StagePlan
 
@@ -24,18 +23,10 @@ class ServiceChain:
 
     @classmethod
     def of(cls, cluster: ClusterPlan, entry: str, n_units: int) -> ServiceChain:
-        """The chain of a cluster as one of its owners enters it.
+        """The chain of a cluster as it is entered at a device.
 
-        Raises:
-            MismatchError: The entry is no owner of the cluster, so it holds neither head nor
-                tail.
+        The entry need be no owner of the cluster: then it holds head and tail to ask only.
         """
-        owners = [owner.device for owner in cluster.owners]
-        if entry not in owners and (cluster.head_units or cluster.tail_first_unit < n_units):
-            raise MismatchError(
-                f"requests enter cluster {cluster.id} at {entry}, which does not hold its head",
-                hint=f"route them to an owner of the cluster ({', '.join(owners)}), or plan again",
-            )
         return cls(
             cluster=cluster.id,
             entry=entry,

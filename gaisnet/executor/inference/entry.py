@@ -23,28 +23,13 @@ from gaisnet.executor.inference.answers import (
     score,
     score_continuations,
 )
+from gaisnet.executor.inference.generation import Generation
 from gaisnet.executor.inference.modules import take_modules
 from gaisnet.executor.inference.port import Port, Turn
 from gaisnet.executor.inference.sessions import Sessions
 from gaisnet.models import FoundationModel, GreedyDecoder, KVSession, Stage, side_inputs
 
-__all__ = ["EntryServer", "Generation"]
-
-
-@dataclass(frozen=True, slots=True)
-class Generation:
-    """How prompts are continued: greedily, up to an end token."""
-
-    max_new_tokens: int
-    eos_token_id: int | list[int] | None = None
-    pad_token_id: int | None = None
-
-    @classmethod
-    def of(cls, model: FoundationModel, max_new_tokens: int) -> Generation:
-        """With the end and padding tokens that the model's own ``generate`` uses."""
-        config = getattr(model.bare, "generation_config", None)
-        eos = getattr(config, "eos_token_id", None)
-        return cls(max_new_tokens, eos, getattr(config, "pad_token_id", None))
+__all__ = ["EntryServer"]
 
 
 @dataclass(slots=True)
@@ -226,9 +211,7 @@ class EntryServer:
         rows: list[Any] = answers.tolist()
         if self._generation is None:
             return rows
-        eos = self._generation.eos_token_id
-        ends = {eos} if isinstance(eos, int) else set(eos or ())
-        return [_until(row, ends) for row in rows]
+        return [_until(row, self._generation.end_tokens) for row in rows]
 
     def _score(self, answers: Tensor, labels: Tensor | None) -> Score:
         if labels is None:
@@ -255,7 +238,7 @@ def _as_logits(tokens: Tensor) -> Tensor:
     return logits.scatter_(-1, tokens.view(-1, 1, 1), 1.0)
 
 
-def _until(row: list[int], ends: set[int]) -> list[int]:
+def _until(row: list[int], ends: frozenset[int]) -> list[int]:
     """The row up to and with its first end token."""
     for place, token in enumerate(row):
         if token in ends:

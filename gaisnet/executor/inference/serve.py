@@ -16,7 +16,8 @@ from gaisnet.executor.data import Shard
 from gaisnet.executor.engines.base import Address, Engine, Reply
 from gaisnet.executor.inference.body import BodyServer
 from gaisnet.executor.inference.chain import ServiceChain
-from gaisnet.executor.inference.entry import EntryServer, Generation
+from gaisnet.executor.inference.entry import EntryServer
+from gaisnet.executor.inference.generation import Generation
 from gaisnet.executor.inference.modules import ModuleSource
 from gaisnet.executor.inference.port import Port, SessionLostError
 from gaisnet.models import FoundationModel, Stage, make_stage
@@ -122,7 +123,12 @@ class ServiceDesk:
             requests: What is asked; its name is the service's.
             generation: How prompts are continued; ``None`` for one answer per request.
             batch_size: Requests that go through the chain together.
+
+        Raises:
+            InputError: Prompts cannot be continued: too long, or padded on the right.
         """
+        if generation is not None:
+            generation.check(serving.model, requests)
         self._serving, self._chain, self._body = serving, chain, body
         self._engine = serving.engine
         self._requests = requests
