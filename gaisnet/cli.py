@@ -5,6 +5,7 @@ Nothing heavy is imported before a command runs, so that ``gaisnet --help`` answ
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 import typer
@@ -142,9 +143,9 @@ def execute(
         if resume is not None and output is not None:
             raise UsageError("--resume goes on in the run's own folder", hint="leave out --output")
         with session.progress("executing") as progress:
-            from gaisnet import executor
+            from gaisnet.executor.run import execute as run_plan
 
-            result = executor.execute(
+            result = run_plan(
                 plan,
                 run_dir=output,
                 engine=engine,
@@ -215,6 +216,8 @@ def doctor(
 
 def main() -> None:
     """The entry point of the ``gaisnet`` command."""
+    # transformers draws bars of its own, which --quiet and --format json must not show.
+    os.environ.setdefault("TQDM_DISABLE", "1")
     app()
 
 

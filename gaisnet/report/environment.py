@@ -12,6 +12,7 @@ import psutil
 from rich.table import Table
 from rich.text import Text
 
+from gaisnet.report.tables import compact_table
 from gaisnet.report.units import as_bytes
 
 if TYPE_CHECKING:
@@ -65,9 +66,8 @@ def split_data(check: SplitCheck) -> dict[str, Any]:
 def split_table(check: SplitCheck) -> Table:
     """A check of a model's splits for people."""
     title = f"{check.architecture} ({check.task}, {check.tunable}), {check.n_units} units"
-    table = Table(title=Text(title), title_justify="left", header_style="bold")
-    for name in ("stages", "logits", "gradients", "generation", "largest difference"):
-        table.add_column(name)
+    columns = ("stages", "logits", "gradients", "generation", "largest difference")
+    table = compact_table(title, *columns, left=4)
     for cut in check.cuts:
         stages = " | ".join(f"{first}–{last}" for first, last in cut.segments)
         equal = (cut.logits_equal, cut.gradients_equal, cut.generation_equal)

@@ -7,6 +7,7 @@ from rich.table import Table
 from rich.text import Text
 
 from gaisnet.report.holdings import Holding, holdings, strip
+from gaisnet.report.tables import compact_table
 from gaisnet.report.units import as_bytes, as_joules, as_percent, as_seconds, bar
 from gaisnet.schema.plan import Certificate, DevicePrediction, Plan
 
@@ -52,16 +53,9 @@ def _headline(plan: Plan) -> str:
     )
 
 
-def _table(title: str, *columns: str, left: int = 1) -> Table:
-    table = Table(title=title, title_justify="left", header_style="bold")
-    for index, name in enumerate(columns):
-        table.add_column(name, justify="left" if index < left else "right", no_wrap=True)
-    return table
-
-
 def _holders(plan: Plan) -> Table:
     columns = ("cluster", "device", "role", "units", "held", "memory", "of limit", "whole model")
-    table = _table("Who holds what", *columns, left=6)
+    table = compact_table("Who holds what", *columns, left=6)
     memory = {device.device: device for device in plan.predictions.devices}
     last = None
     for holding in holdings(plan):
@@ -97,7 +91,7 @@ def _memory_cells(memory: DevicePrediction) -> list[RenderableType]:
 
 
 def _steps(plan: Plan) -> Table:
-    table = _table(
+    table = compact_table(
         "Predicted: one local step, all owners' turns",
         "cluster", "owners", "edge", "domain", "pass", "period", "step", "energy",
         left=4,
@@ -124,7 +118,7 @@ def _steps(plan: Plan) -> Table:
 
 
 def _services(plan: Plan) -> Table:
-    table = _table(
+    table = compact_table(
         "Predicted: inference",
         "service", "cluster", "entry", "idle", "mean", "95 %", "busiest", "per second", "SLO",
         left=3,
@@ -143,7 +137,9 @@ def _services(plan: Plan) -> Table:
 
 
 def _links(plan: Plan) -> Table:
-    table = _table("Predicted: busiest links, a round", "from", "to", "payload", "time", left=2)
+    table = compact_table(
+        "Predicted: busiest links, a round", "from", "to", "payload", "time", left=2
+    )
     busiest = sorted(plan.predictions.links, key=lambda link: -link.transfer_s_per_round)
     for link in busiest[:_MOST_LINKS]:
         sent = as_bytes(link.payload_bytes_per_round)
@@ -156,7 +152,7 @@ def _links(plan: Plan) -> Table:
 
 def _certificates(certificates: tuple[Certificate, ...]) -> Table:
     columns = ("decision", "objective", "solver", "status", "value", "bound", "gap")
-    table = _table("Certificates", *columns, left=4)
+    table = compact_table("Certificates", *columns, left=4)
     for proof in certificates:
         style = {"optimal": "green", "feasible": "yellow", "given": "dim"}[proof.status]
         value, bound = f"{proof.value:.6g}", f"{proof.bound:.6g}"

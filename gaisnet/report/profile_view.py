@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-from rich.console import Group, RenderableType
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
 from rich.table import Table
 from rich.text import Text
 
+from gaisnet.report.tables import compact_table
 from gaisnet.report.units import (
     as_bytes,
     as_count,
-    as_flops,
     as_percent,
     as_rate,
     as_seconds,
-    bar,
 )
 from gaisnet.schema.profile import DevicePart, ModelPart, Profile, UnitPart
 
-__all__ = ["heat", "preset_table", "profile_table", "unit_cost"]
+__all__ = ["heat", "preset_table", "profile_table", "short_name", "unit_cost"]
 
 _HEAT = ((0.9, "bold red"), (0.6, "yellow"), (0.3, "green"))
 
@@ -28,7 +30,7 @@ def profile_table(profile: Profile) -> RenderableType:
     if profile.device is not None:
         parts.append(_device(profile.device))
     if profile.model is not None:
-        parts += [_units(profile.model), _checks(profile.model)]
+        parts += [_Units(profile.model), _checks(profile.model)]
     return Group(*parts)
 
 
@@ -59,58 +61,85 @@ def _device(device: DevicePart) -> RenderableType:
     return Group(table, "")
 
 
-def _units(part: ModelPart) -> Table:
-    table = Table(title=Text(_title(part)), title_justify="left", header_style="bold")
-    table.add_column("unit", no_wrap=True)
-    timed = any(unit.timings for unit in part.units)
-    for name in _COLUMNS + (_TIMED if timed else ()):
-        table.add_column(name, justify="right", no_wrap=name != "share of FLOPs")
-    total = sum(map(unit_cost, part.units)) or 1
-    heaviest = max(map(unit_cost, part.units)) or 1
-    for unit in part.units:
-        share = unit_cost(unit) / total
-        hot = unit_cost(unit) / heaviest
-        mark = "● " if hot >= _HEAT[0][0] else "  "
-        cells = [*_cells(unit), f"{bar(hot, 6)} {as_percent(share)}", *_times(unit, timed)]
-        table.add_row(Text(mark + unit.name), *cells, style=heat(hot))
-    table.add_section()
-    table.add_row("  total", *_totals(part, timed), style="bold")
-    return table
+@dataclass(frozen=True)
+class _Column:
+    """A column of the table of units."""
+
+    title: str
+    cell: Callable[[UnitPart], str]
+    total: str = ""
+    """Field that is added up in the last row, as the cells are written."""
+    narrow: bool = True
+    """Whether it stays where the terminal is narrow."""
+
+
+def _field(
+    title: str, field: str, write: Callable[[float], str], *, add: bool = True, narrow: bool = True
+) -> _Column:
+    return _Column(title, lambda unit: write(getattr(unit, field)), field if add else "", narrow)
 
 
 _COLUMNS = (
-    "params",
-    "tuned",
-    "forward",
-    "backward",
-    "weights",
-    "saved",
-    "cut ↓",
-    "cut ↑",
-    "share of FLOPs",
+    _field("params", "parameters", as_count, narrow=False),
+    _field("tuned", "tunable_parameters", as_count, narrow=False),
+    _field("fwd FLOP", "forward_flops", as_count),
+    _field("bwd FLOP", "backward_flops", as_count),
+    _field("saved", "saved_activation_bytes", as_bytes, narrow=False),
+    _field("cut ↓", "output_bytes", as_bytes, add=False),
+    _field("cut ↑", "gradient_output_bytes", as_bytes, add=False),
 )
+
+
+class _Units:
+    """The table of units, with fewer columns where the terminal is narrow."""
+
+    def __init__(self, part: ModelPart) -> None:
+        self._part = part
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        wide = options.max_width >= _WIDE
+        yield _units(self._part, [column for column in _COLUMNS if wide or column.narrow])
+
+
+def _units(part: ModelPart, columns: list[_Column]) -> Table:
+    table = compact_table(_title(part))
+    timed = any(unit.timings for unit in part.units)
+    table.add_column("unit", no_wrap=True)
+    for column in columns:
+        table.add_column(column.title, justify="right", no_wrap=True)
+    table.add_column("share", justify="right", no_wrap=True)
+    for name in _TIMED if timed else ():
+        table.add_column(name, justify="right", no_wrap=True)
+    total = sum(map(unit_cost, part.units)) or 1
+    heaviest = max(map(unit_cost, part.units)) or 1
+    for unit in part.units:
+        hot = unit_cost(unit) / heaviest
+        mark = "●" if hot >= _HEAT[0][0] else " "
+        share = as_percent(unit_cost(unit) / total)
+        cells = [column.cell(unit) for column in columns]
+        label = Text(f"{mark} {short_name(unit)}")
+        table.add_row(label, *cells, share, *_times(unit, timed), style=heat(hot))
+    table.add_section()
+    table.add_row("  total", *_totals(part, columns), "", *_total_times(part), style="bold")
+    return table
+
+
+_WIDE = 106
 _TIMED = ("t fwd", "t bwd")
 
 
+def short_name(unit: UnitPart) -> str:
+    """The last two parts of a unit's dotted name: ``layers.3``."""
+    return ".".join(unit.name.split(".")[-2:])
+
+
 def _title(part: ModelPart) -> str:
-    size = f"{part.tokens} tokens" if part.tokens > 1 else "one sample"
+    weights = as_bytes(sum(unit.weight_bytes for unit in part.units))
     return (
-        f"Model: {part.model.source} ({part.architecture}), {part.tunable.kind}, {part.optimizer}; "
-        f"counts for {size}; cut ↓ and ↑: bytes forward and back over the cut after the unit"
+        f"Model: {part.model.source} ({part.architecture}), {weights}, {part.tunable.kind}, "
+        f"{part.optimizer}\n"
+        f"One sample of {part.tokens} tokens; cut ↓ ↑: bytes forward and back over the cut below"
     )
-
-
-def _cells(unit: UnitPart) -> list[str]:
-    return [
-        as_count(unit.parameters),
-        as_count(unit.tunable_parameters),
-        as_flops(unit.forward_flops),
-        as_flops(unit.backward_flops),
-        as_bytes(unit.weight_bytes),
-        as_bytes(unit.saved_activation_bytes),
-        as_bytes(unit.output_bytes),
-        as_bytes(unit.gradient_output_bytes),
-    ]
 
 
 def _times(unit: UnitPart, timed: bool) -> list[str]:
@@ -120,26 +149,20 @@ def _times(unit: UnitPart, timed: bool) -> list[str]:
     return [as_seconds(first.forward.median_s), as_seconds(first.backward.median_s)]
 
 
-def _totals(part: ModelPart, timed: bool) -> list[str]:
-    def total(field: str) -> int:
-        return sum(getattr(unit, field) for unit in part.units)
+def _totals(part: ModelPart, columns: list[_Column]) -> list[str]:
+    """Each column's sum, written by its own cell."""
+    fields = [column.total for column in columns if column.total]
+    sums = {field: sum(getattr(unit, field) for unit in part.units) for field in fields}
+    whole = part.units[0].model_copy(update=sums)
+    return [column.cell(whole) if column.total else "" for column in columns]
 
-    cells = [
-        as_count(total("parameters")),
-        as_count(total("tunable_parameters")),
-        as_flops(total("forward_flops")),
-        as_flops(total("backward_flops")),
-        as_bytes(total("weight_bytes")),
-        as_bytes(total("saved_activation_bytes")),
-        "",
-        "",
-        "",
-    ]
+
+def _total_times(part: ModelPart) -> list[str]:
     first = [unit.timings[0] for unit in part.units if unit.timings]
-    if timed:
-        cells.append(as_seconds(sum(timing.forward.median_s for timing in first)))
-        cells.append(as_seconds(sum(timing.backward.median_s for timing in first)))
-    return cells
+    if not first:
+        return []
+    forward = sum(timing.forward.median_s for timing in first)
+    return [as_seconds(forward), as_seconds(sum(timing.backward.median_s for timing in first))]
 
 
 def _checks(part: ModelPart) -> RenderableType:
@@ -150,8 +173,10 @@ def _checks(part: ModelPart) -> RenderableType:
     for check in part.end_to_end:
         lines.append(
             Text(
-                f"batch {check.batch_size}: a whole step takes {as_seconds(check.step.median_s)}, "
-                f"its units alone {as_seconds(check.sum_s)} (kappa {check.kappa:.3f})"
+                f"batch {check.batch_size}: a whole step takes "
+                f"{as_seconds(check.step_cpu.median_s)} of CPU time, its units alone "
+                f"{as_seconds(check.sum_cpu_s)} (kappa {check.kappa:.3f}); "
+                f"{as_seconds(check.step.median_s)} on the clock"
             )
         )
     for units in part.tied_units:
@@ -163,7 +188,7 @@ def _checks(part: ModelPart) -> RenderableType:
 
 def preset_table(presets: list[DevicePart]) -> Table:
     """The catalogue of devices."""
-    table = Table(title="Presets", title_justify="left", header_style="bold")
+    table = compact_table("Presets")
     for name in ("preset", "peak float32", "sustained", "memory", "bandwidth", "busy"):
         table.add_column(name, justify="left" if name == "preset" else "right", no_wrap=True)
     for part in presets:

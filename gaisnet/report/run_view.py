@@ -7,6 +7,7 @@ from rich.table import Table
 from rich.text import Text
 
 from gaisnet.report.run_record import RunRecord, by_tier
+from gaisnet.report.tables import compact_table
 from gaisnet.report.units import as_bytes, as_percent, as_seconds
 from gaisnet.schema.run import RoundMetrics, ServiceMetrics
 
@@ -45,9 +46,8 @@ def _gain(run: RunRecord) -> Text:
 
 
 def _rounds(rounds: tuple[RoundMetrics, ...]) -> Table:
-    table = Table(title="Rounds", title_justify="left", header_style="bold")
-    for name in ("round", "train loss", "eval loss", "accuracy", "predicted", "virtual", "wall"):
-        table.add_column(name, justify="right")
+    columns = ("round", "train loss", "eval loss", "accuracy", "predicted", "virtual", "wall")
+    table = compact_table("Rounds", *columns)
     shown = rounds[-_MOST_ROUNDS:]
     for metrics in shown:
         losses = (metrics.train_loss, metrics.eval_loss)
@@ -73,10 +73,8 @@ def _times(run: RunRecord) -> Text:
 
 
 def _services(services: tuple[ServiceMetrics, ...]) -> Table:
-    table = Table(title="Inference", title_justify="left", header_style="bold")
-    table.add_column("service")
-    for name in ("requests", "tokens", "accuracy", "predicted", "virtual", "wall"):
-        table.add_column(name, justify="right")
+    columns = ("service", "requests", "tokens", "accuracy", "predicted", "virtual", "wall")
+    table = compact_table("Inference", *columns, left=1)
     for metrics in services:
         accuracy = metrics.accuracy
         table.add_row(
@@ -91,9 +89,8 @@ def _services(services: tuple[ServiceMetrics, ...]) -> Table:
 
 def _traffic(run: RunRecord) -> Table:
     title = "Sent between tiers" if run.tiers else "Sent over links"
-    table = Table(title=title, title_justify="left", header_style="bold")
-    for name in ("from", "to", "frames", "payload", "with headers"):
-        table.add_column(name, justify="left" if name in ("from", "to") else "right")
+    columns = ("from", "to", "frames", "payload", "with headers")
+    table = compact_table(title, *columns, left=2)
     for sent in by_tier(run.traffic(), run.tiers):
         payload, whole = as_bytes(sent.payload_bytes), as_bytes(sent.frame_bytes)
         table.add_row(sent.sender, sent.receiver, str(sent.frames), payload, whole)
