@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
+from collections.abc import Callable
 
 from gaisnet.errors import InfeasibleError
 from gaisnet.planner.chains import SplitTask, is_splittable
@@ -11,12 +11,11 @@ from gaisnet.planner.chains.depths import depths
 from gaisnet.planner.chains.tables import make_body
 from gaisnet.planner.cost import CostModel
 
-__all__ = ["bytes_text", "infeasible_split"]
+__all__ = ["bytes_text", "infeasible_split", "least"]
 
 MOST_TRIED = 8
 """Devices whose memory is tried: those with most of it."""
-RESOLUTION = 64
-"""Part of the model's size to which the missing bytes are found."""
+RESOLUTION = 1024
 
 
 def bytes_text(count: float) -> str:
@@ -77,22 +76,38 @@ def _short_of_memory(cost: CostModel, task: SplitTask) -> InfeasibleError | None
 
 
 def _missing_bytes(cost: CostModel, task: SplitTask, device: str, total: int) -> int | None:
-    """Least bytes that mend the cluster on ``device``, by bisection; None if none do."""
-    if not _feasible(cost, task, device, 2 * total):
+    """Least bytes that mend the cluster on ``device``; None if none do.
+
+    First what memory alone asks for; only if that is not enough are splits searched for.
+    """
+    body, pairs, has = make_body(cost, task), depths(cost.n_units, task), task.limit_bytes[device]
+
+    def may_fit(extra_bytes: int) -> bool:
+        return any(map(body.with_limit(device, has + extra_bytes).may_fit, pairs))
+
+    def splits(extra_bytes: int) -> bool:
+        return is_splittable(cost, body.with_limit(device, has + extra_bytes).task)
+
+    fitting = least(may_fit, 2 * total)
+    if fitting is None or splits(fitting):
+        return fitting
+    return least(splits, 2 * total)
+
+
+def least(enough: Callable[[int], bool], most: int) -> int | None:
+    """Least number up to ``most`` that is enough, to one part in 1024; None if none is."""
+    if enough(0):
+        return 0
+    if not enough(most):
         return None
-    low, high = 0, 2 * total
-    while high - low > max(1, total // RESOLUTION):
+    low, high = 0, most
+    while high - low > max(1, most // RESOLUTION):
         middle = (low + high) // 2
-        if _feasible(cost, task, device, middle):
+        if enough(middle):
             high = middle
         else:
             low = middle
     return high
-
-
-def _feasible(cost: CostModel, task: SplitTask, device: str, extra_bytes: int) -> bool:
-    limits = {**task.limit_bytes, device: task.limit_bytes[device] + extra_bytes}
-    return is_splittable(cost, replace(task, limit_bytes=limits))
 
 
 def _not_linked(cost: CostModel, task: SplitTask) -> InfeasibleError:

@@ -6,7 +6,7 @@ Index letters: ``o`` owners, ``n``, ``m`` holders (N), ``l`` units (L), ``h`` un
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -78,6 +78,25 @@ class Body:
                 beyond = ways.through_s[cut, linked] - ways.stage_s[cut, linked]
                 total += float(beyond.min())
         return total
+
+    def most_units(self, head: int, tail: int) -> int:
+        """Units between head and tail that all holders could hold if all were like the least."""
+        if head == tail or not self.holders:
+            return 0
+        room = self._capacity(head, tail, roomy=True) * (1.0 + 1e-9)
+        least = np.maximum(self.unit_bytes[:, head:tail].min(axis=1), 1e-9)
+        each = np.sort(np.minimum(room // least, tail - head))[::-1]
+        return int(each[: self.task.max_stages].sum())
+
+    def may_fit(self, ends: tuple[int, int]) -> bool:
+        """Whether owners have room for head and tail, and holders jointly for the body."""
+        limit = min(self.task.limit_bytes[owner] for owner in self.task.owners)
+        return self.owner_need(*ends) <= limit and self.most_units(*ends) >= ends[1] - ends[0]
+
+    def with_limit(self, device: str, limit_bytes: int) -> Body:
+        """The same with another memory limit of one device."""
+        limits = {**self.task.limit_bytes, device: limit_bytes}
+        return replace(self, task=replace(self.task, limit_bytes=limits))
 
     def instance(self, head: int, tail: int, *, roomy: bool, pipelined: bool) -> SplitInstance:
         """The chain between ``head`` and ``tail`` for the exact search.

@@ -35,12 +35,9 @@ def depth_bounds(cost: CostModel, body: Body) -> list[tuple[float, int, int]]:
     Bounds are of the cluster's objective, sums over turns.
     """
     task = body.task
-    limit = min(task.limit_bytes[owner] for owner in task.owners)
     bounds = _body_bounds(body) if task.holders else np.zeros((0, 0))
     found = []
-    for head, tail in depths(cost.n_units, task):
-        if body.owner_need(head, tail) > limit:
-            continue
+    for head, tail in filter(body.may_fit, depths(cost.n_units, task)):
         if head == tail:
             bound = step_figures(cost, task.chain(head, tail, ()), task.speed).value(
                 task.objective, task.turns

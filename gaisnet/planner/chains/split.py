@@ -24,6 +24,7 @@ __all__ = ["ClusterSplit", "is_splittable", "split_cluster"]
 
 RELATIVE_TOLERANCE = 1e-9
 ANY_GAP = 1e9
+"""Ends the enumeration of depths at the first split."""
 LEAST_NODES = 1000
 """Of an inner search, so that the last depths are not cut off at once."""
 
@@ -136,7 +137,7 @@ def _search(body: Body, ends: tuple[int, int], roomy: bool, nodes: int) -> Split
             objective,
             node_limit=max(LEAST_NODES, nodes),
             time_limit_s=task.search.time_limit_s,
-            gap=task.search.gap,
+            gap=min(task.search.gap, 1.0),
         )
     except ValueError:
         return None

@@ -29,15 +29,9 @@ class DeviceCost:
     """Fixed time per unit and pass."""
     joules_per_flop: float
     power_w: float | None
-    """If given, energy is power × busy time."""
+    """If given, energy is power × busy time, and ``joules_per_flop`` is not used."""
     measured: ModelPart | None
     """The same model as timed on this very device."""
-
-    def energy_j(self, flops: float, busy_s: float) -> float:
-        """``power × busy time`` where the power is known, else ``joules_per_flop × flops``."""
-        if self.power_w is not None:
-            return self.power_w * busy_s
-        return self.joules_per_flop * flops
 
 
 def resolve_devices(

@@ -46,7 +46,8 @@ class CostModel:
     compression: Compression = "none"
     share: float = 1.0
     """Part of every device's compute and of every link that the work in question may use."""
-    _sums: dict[tuple[str, Direction, int], FloatArray] = field(default_factory=dict, repr=False)
+    _known: dict[tuple[str, str, int], FloatArray] = field(default_factory=dict, repr=False)
+    """Arrays over units by device, what they are, and batch size: made once."""
 
     @classmethod
     def from_files(cls, job_path: str | Path) -> CostModel:
@@ -79,7 +80,7 @@ class CostModel:
 
     def at_share(self, share: float) -> CostModel:
         """The same figures for work that may use ``share`` of compute and links."""
-        return replace(self, share=share, _sums={})
+        return replace(self, share=share, _known={})
 
     @property
     def n_units(self) -> int:
@@ -100,19 +101,26 @@ class CostModel:
         if last_unit < first_unit or batch_size == 0:
             return 0.0
         key = device, direction, batch_size
-        if key not in self._sums:
+        if key not in self._known:
             seconds = unit_times_s(self.devices[device], self.model, direction, batch_size)
-            self._sums[key] = np.concatenate([[0.0], np.cumsum(seconds)])
-        sums = self._sums[key]
+            self._known[key] = np.concatenate([[0.0], np.cumsum(seconds)])
+        sums = self._known[key]
         return float(sums[last_unit + 1] - sums[first_unit]) / self.share
 
     def unit_s(self, device: str, batch_size: int) -> FloatArray:
         """Seconds ``[L]`` of each unit, forward and backward together."""
-        figures = self.devices[device]
-        forward = unit_times_s(figures, self.model, "forward", batch_size)
-        backward = unit_times_s(figures, self.model, "backward", batch_size)
-        total: FloatArray = (forward + backward) / self.share
+        total: FloatArray = self._busy_s(device, batch_size) / self.share
         return total
+
+    def _busy_s(self, device: str, batch_size: int) -> FloatArray:
+        """``unit_s`` of a device all of whose time is used."""
+        key = device, "both", batch_size
+        if key not in self._known:
+            figures = self.devices[device]
+            forward = unit_times_s(figures, self.model, "forward", batch_size)
+            backward = unit_times_s(figures, self.model, "backward", batch_size)
+            self._known[key] = forward + backward
+        return self._known[key]
 
     def unit_j(self, device: str, batch_size: int) -> FloatArray:
         """Joules ``[L]`` of each unit, forward and backward together.
@@ -121,12 +129,13 @@ class CostModel:
         does not depend on the share: a share is a part of the time at full speed.
         """
         figures = self.devices[device]
-        busy_s = self.unit_s(device, batch_size) * self.share
-        flops = batch_size * (
-            scaled_flops(self.model.units, "forward") + scaled_flops(self.model.units, "backward")
-        )
-        joules = [figures.energy_j(f, s) for f, s in zip(flops, busy_s, strict=True)]
-        return np.array(joules)
+        if figures.power_w is not None:
+            return figures.power_w * self._busy_s(device, batch_size)
+        key = "", "flops", batch_size
+        if key not in self._known:
+            forward = scaled_flops(self.model.units, "forward")
+            self._known[key] = forward + scaled_flops(self.model.units, "backward")
+        return figures.joules_per_flop * batch_size * self._known[key]
 
     def update_s(self, device: str, first_unit: int, last_unit: int) -> float:
         """Seconds of one optimizer step on the tunable modules of a range of units."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from gaisnet.errors import InfeasibleError
 from gaisnet.planner.chains import ClusterSplit, is_splittable, overflow, split_cluster
 from gaisnet.planner.mend import infeasible_split
-from gaisnet.planner.partition import Group, partition
+from gaisnet.planner.partition import Partition, partition
 from gaisnet.planner.predict import RoundFigures, predict_round
 from gaisnet.planner.roster import Roster
 from gaisnet.planner.schemes.drafts import Draft, draft_clusters
@@ -19,8 +19,9 @@ from gaisnet.schema.plan import Certificate, ClusterPlan, Stage
 __all__ = ["Choice", "choose_clusters"]
 
 MOST_CLUSTERS = 16
-HEADROOMS = (1.0, 1.15, 1.4, 2.0)
-"""Joint memory is necessary for a split, not sufficient: more of it is asked for in turn."""
+HEADROOMS = (1.0, 1.15, 1.4, 2.0, 0.0)
+"""Factors on the joint memory that clusters are asked for, in turn. It is an estimate at one depth
+of head and tail: more of it may make splits possible, none at all leaves all to the splits."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,7 +60,8 @@ def choose_clusters(roster: Roster) -> Choice:
     """
     if roster.job.scheme != "hfsl":
         groups = scheme_groups(roster)
-        return _settle(roster, groups, (_given(roster, len(groups)),), 0.0)
+        given = (_given(roster, len(groups)),)
+        return _settle(roster, Partition(clusters=groups, certificates=given, label_tv=0.0))
     if roster.job.clustering.clusters is not None:
         return _hfsl(roster, roster.job.clustering.clusters)
     return _best_number(roster)
@@ -70,11 +72,11 @@ def _best_number(roster: Roster) -> Choice:
     failures: dict[int, InfeasibleError] = {}
     for clusters in range(1, min(len(roster.owners), MOST_CLUSTERS) + 1):
         try:
-            tried[clusters] = _hfsl(roster, clusters)
+            tried[clusters] = _hfsl(roster, clusters, explain=False)
         except InfeasibleError as error:
             failures[clusters] = error
     if not tried:
-        raise failures[min(failures)]
+        return _hfsl(roster, min(failures))
     best = min(tried, key=lambda k: (tried[k].score(roster), k))
     number = _number_certificate(roster, tried, failures, best)
     return replace(tried[best], certificates=(number, *tried[best].certificates))
@@ -111,51 +113,47 @@ def _given(roster: Roster, clusters: int) -> Certificate:
     )
 
 
-def _hfsl(roster: Roster, clusters: int) -> Choice:
-    """One number of clusters; asks for more joint memory if a cluster cannot be split."""
-    failure: InfeasibleError | None = None
+def _hfsl(roster: Roster, clusters: int, *, explain: bool = True) -> Choice:
+    """One number of clusters; asks for more joint memory if a cluster cannot be split.
+
+    ``explain`` has the error say what would mend it, which takes a search of its own.
+    """
+    failures = []
     for headroom in HEADROOMS:
         try:
             found = partition(roster, clusters, headroom)
+            return _settle(roster, found, explain=explain)
         except InfeasibleError as error:
-            raise failure or error from None
-        try:
-            return _settle(roster, found.clusters, found.certificates, found.label_tv)
-        except InfeasibleError as error:
-            failure = failure or error
-    assert failure is not None
-    raise failure
+            failures.append(error)
+    raise failures[0]
 
 
-def _settle(
-    roster: Roster, groups: Sequence[Group], proofs: tuple[Certificate, ...], label_tv: float
-) -> Choice:
+def _settle(roster: Roster, found: Partition, *, explain: bool = True) -> Choice:
     """Split every cluster, servers at full speed and at their part of it; keep what is better."""
-    found = [_split_all(roster, draft_clusters(roster, groups, full_speed=True), proofs, label_tv)]
-    if len(groups) > 1 and any(split.chain.body for split in found[0].splits):
-        apart = draft_clusters(roster, groups, full_speed=False)
-        found.append(_split_all(roster, apart, proofs, label_tv))
-    return min(found, key=lambda choice: choice.score(roster))
+    choice = _split_all(roster, found, True, explain)
+    if len(found.clusters) == 1 or not any(split.chain.body for split in choice.splits):
+        return choice
+    apart = _split_all(roster, found, False, explain)
+    return min((choice, apart), key=lambda c: c.score(roster))
 
 
-def _split_all(
-    roster: Roster, drafts: Sequence[Draft], proofs: tuple[Certificate, ...], label_tv: float
-) -> Choice:
+def _split_all(roster: Roster, found: Partition, full_speed: bool, explain: bool) -> Choice:
+    drafts = draft_clusters(roster, found.clusters, full_speed=full_speed)
     splits = _splits(roster, drafts)
     if splits is None:
         drafts = rebalance(roster.cost, drafts)
         splits = _splits(roster, drafts)
     if splits is None:
-        raise _first_failure(roster, drafts)
+        raise _failure(roster, drafts, explain)
     clusters = tuple(map(_cluster_plan, drafts, splits))
     cloud = clusters[0].edge if roster.job.scheme == "central" else roster.cloud
     return Choice(
         clusters=clusters,
         splits=tuple(splits),
-        certificates=(*proofs, *map(_split_certificate, splits)),
+        certificates=(*found.certificates, *map(_split_certificate, splits)),
         round=predict_round(roster.cost, clusters, cloud, roster.job.fine_tuning),
         cloud=cloud,
-        label_tv=label_tv,
+        label_tv=found.label_tv,
     )
 
 
@@ -170,7 +168,9 @@ def _splits(roster: Roster, drafts: Sequence[Draft]) -> list[ClusterSplit] | Non
     return splits
 
 
-def _first_failure(roster: Roster, drafts: Sequence[Draft]) -> InfeasibleError:
+def _failure(roster: Roster, drafts: Sequence[Draft], explain: bool) -> InfeasibleError:
+    if not explain:
+        return InfeasibleError("some cluster has no split")
     failed = next(d for d in drafts if not is_splittable(roster.cost, d.task))
     return infeasible_split(roster.cost, failed.task)
 
