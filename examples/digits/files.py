@@ -14,14 +14,14 @@ from safetensors.torch import save_file
 from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 
-from examples.digits.fleet import END_DEVICES, SITES, fleet_document, share_path
+from examples.digits.fleet import CLOUD, END_DEVICES, SITES, fleet_document, share_path
 from examples.digits.letters import normalise
 from examples.digits.partition import dirichlet_shares
 from examples.digits.pretrain import RECIPE, Recipe, pretrained_folder, write_foundation_model
 
 __all__ = ["TUNABLE", "Digits", "Setting", "load_split", "write_job_folder"]
 
-TUNABLE = {
+TUNABLE: dict[str, Any] = {
     "kind": "lora",
     "r": 8,
     "alpha": 16,
@@ -141,6 +141,7 @@ def _job_document(setting: Setting) -> dict[str, Any]:
             "eval_every": setting.eval_every,
         },
         "clustering": {"clusters": len(SITES)},
+        "constraints": {"forbidden_devices": list(CLOUD)},
         "evaluation": "heldout/all.safetensors",
         "services": [_service(site) for site in SITES],
         "seed": setting.seed,

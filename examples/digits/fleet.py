@@ -28,9 +28,10 @@ EDGES = {"edge-north": "nuc-core-i7-1360p", "edge-south": "server-xeon-e-2388g"}
 CLOUD = {"datacentre": "server-epyc-7763"}
 
 MEBIBYTE = 2**20
-MEMORY_MIB = {"phone": 8, "pi": 6, "laptop": 16, "jetson": 12, "edge": 16, "cloud": 64}
+MEMORY_MIB = {"phone": 4, "pi": 1, "laptop": 7, "jetson": 7, "edge": 18, "cloud": 64}
 """The model is a thousandth of one that would fill such devices, so their memory is scaled down
-with it: no end device or edge server could tune the whole model on its own."""
+with it: no device with data could tune the whole model, and no edge server could for all four
+devices of its site at once."""
 
 LINKS: tuple[dict[str, Any], ...] = (
     {"between": ["end", "edge"], "bandwidth_bits_per_s": 200e6, "latency_s": 0.002},
