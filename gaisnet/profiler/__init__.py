@@ -1,7 +1,16 @@
 """What a model's layers cost on a device, and what the device can do."""
 
 from gaisnet.profiler.device import profile_device
+from gaisnet.profiler.make import make_profile
 from gaisnet.profiler.model_part import profile_model
 from gaisnet.profiler.progress import Progress
+from gaisnet.profiler.stage_memory import StageMemory, stage_memory
 
-__all__ = ["Progress", "profile_device", "profile_model"]
+__all__ = [
+    "Progress",
+    "StageMemory",
+    "make_profile",
+    "profile_device",
+    "profile_model",
+    "stage_memory",
+]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,14 +10,16 @@ import torch
 from torch import Tensor
 
 from gaisnet.models.foundation import FoundationModel
+from gaisnet.models.inputs import raw_inputs
 from gaisnet.models.stage import side_inputs
 from gaisnet.models.state import needs_gradient
 from gaisnet.profiler.passage import Listener, forward_inputs, run_pass
 from gaisnet.profiler.unpadded import as_without_padding
 
-__all__ = ["Cuts", "kv_bytes_per_token", "measure_cuts"]
+__all__ = ["Cuts", "hidden_before", "kv_bytes_per_token", "measure_cuts"]
 
 _KV_TOKENS = 4
+_NOT_RAW = ("attention_mask", "position_ids")
 
 
 @dataclass(frozen=True)
@@ -54,12 +56,13 @@ def measure_cuts(model: FoundationModel, tokens: int | None, seed: int) -> Cuts:
         size if unit < last and needs_gradient(model, unit) else 0
         for unit, size in enumerate(sizes.output_bytes)
     )
-    raw = {k: v for k, v in batch.items() if k not in ("labels", "attention_mask", "position_ids")}
+    inputs = raw_inputs(model.bare, 1, tokens, torch.Generator().manual_seed(seed))
+    raw = [value for name, value in inputs.items() if name not in _NOT_RAW]
     return Cuts(
         output_bytes=tuple(sizes.output_bytes),
         gradient_output_bytes=tuple(gradients),
-        input_bytes=_bytes(raw.values()),
-        side_input_bytes=_bytes(side_inputs(model, batch).values()),
+        input_bytes=_bytes(raw),
+        side_input_bytes=_bytes(side_inputs(model, inputs).values()),
         label_bytes=_bytes([batch["labels"]]),
         tokens=sizes.tokens,
     )
@@ -80,6 +83,32 @@ def kv_bytes_per_token(model: FoundationModel) -> list[int] | None:
     if short is None or long is None or len(short) != model.anatomy.n_blocks:
         return None
     return [0, *(b - a for a, b in zip(short, long, strict=True)), 0]
+
+
+def hidden_before(model: FoundationModel, unit: int, batch: Mapping[str, Tensor]) -> Tensor | None:
+    """The hidden state that enters ``unit``, detached; ``None`` for the first.
+
+    Args:
+        model: On any device.
+        unit: Number of the unit.
+        batch: With labels, on the same device.
+    """
+    if unit == 0:
+        return None
+    keeper = _Keeper(unit - 1)
+    run_pass(model, batch, keeper, backward=False)
+    assert keeper.kept is not None
+    return keeper.kept
+
+
+class _Keeper(Listener):
+    def __init__(self, unit: int) -> None:
+        self.kept: Tensor | None = None
+        self._unit = unit
+
+    def cut(self, unit: int, hidden: Tensor) -> None:
+        if unit == self._unit:
+            self.kept = hidden.detach()
 
 
 class _Sizes(Listener):

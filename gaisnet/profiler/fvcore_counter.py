@@ -17,7 +17,6 @@ from typing import Any
 from unittest.mock import patch
 
 import torch
-from fvcore.nn import FlopCountAnalysis
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -78,6 +77,9 @@ class _Positional(nn.Module):
 def _trace(call: nn.Module, tensors: tuple[Tensor, ...]) -> Counter[str]:
     with warnings.catch_warnings(), patch(ASKS_FOR_TRACING, lambda tensor=None: False):
         warnings.simplefilter("ignore")
+        # fvcore compiles a loss with a deprecated function as it is imported.
+        from fvcore.nn import FlopCountAnalysis
+
         with torch.no_grad():
             analysis = FlopCountAnalysis(call, tensors)
             analysis.unsupported_ops_warnings(False).uncalled_modules_warnings(False)

@@ -7,11 +7,10 @@ import json
 from pathlib import Path
 
 from gaisnet.models.foundation import FoundationModel
+from gaisnet.schema.files import sha256_file
 from gaisnet.schema.model import ModelSpec
 
 __all__ = ["model_fingerprint", "weights_sha256"]
-
-_CHUNK_BYTES = 1 << 20
 
 
 def weights_sha256(spec: ModelSpec) -> str | None:
@@ -25,7 +24,7 @@ def weights_sha256(spec: ModelSpec) -> str | None:
     files = sorted(folder.glob("*.safetensors"))
     if not files:
         return None
-    lines = [f"{path.name} {_sha256_of_file(path)}\n" for path in files]
+    lines = [f"{path.name} {sha256_file(path)}\n" for path in files]
     return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
@@ -37,11 +36,3 @@ def model_fingerprint(model: FoundationModel) -> str:
     ]
     text = json.dumps([model.architecture, sorted(rows)], separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()
-
-
-def _sha256_of_file(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while chunk := file.read(_CHUNK_BYTES):
-            digest.update(chunk)
-    return digest.hexdigest()

@@ -12,7 +12,6 @@ import weakref
 from collections.abc import Iterable
 from typing import Any
 
-import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
@@ -57,7 +56,7 @@ class StorageTracker(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return result
 
     def _notice(self, tensor: Tensor) -> None:
-        if tensor.is_meta and not isinstance(tensor, torch._subclasses.FakeTensor):
+        if tensor.is_meta:
             return
         storage = tensor.untyped_storage()
         key = id(storage)

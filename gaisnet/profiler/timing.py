@@ -85,8 +85,8 @@ def time_steps(
                 stepper.with_clock(batch, records[size])
                 records[size].steps.append(stepper.plain(batch))
             spent_s = time.perf_counter() - started
-            show("times", min(1.0, spent_s / budget_s))
-            if repetition >= _FEWEST and spent_s > budget_s:
+            show("times", max(repetition / _MOST, spent_s / max(budget_s, spent_s)))
+            if repetition >= _FEWEST and spent_s >= budget_s:
                 break
     return records
 

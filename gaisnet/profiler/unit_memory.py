@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
-from torch import nn
+from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from gaisnet.models.foundation import FoundationModel
@@ -74,6 +75,7 @@ class _Watch(Listener):
         self.saved = [0] * model.n_units
         self.operators = [0] * model.n_units
         self._parameters: list[nn.Parameter] = list(model.bare.parameters())
+        self._frozen = [False] * model.n_units
         self._forward_peak = [0] * model.n_units
         self._backward_peak = [0] * model.n_units
         self._start = [0] * model.n_units
@@ -88,8 +90,15 @@ class _Watch(Listener):
         self._operators_before = self.tracker.operators
         self.tracker.restart_peak()
 
+    def cut(self, unit: int, hidden: Tensor) -> None:
+        self._frozen[unit] = not hidden.requires_grad
+
     def finish(self) -> None:
         self._close()
+        for unit, above in pairwise(range(len(self.saved))):
+            if self._frozen[unit] and self._frozen[above]:
+                # What is still alive here is held by the caller's frame, not for a gradient.
+                self.saved[unit] = 0
 
     def working(self, unit: int) -> int:
         """Highest bytes of the unit's passes beyond what all units up to it have saved."""

@@ -1,0 +1,84 @@
+"""A whole profile: the device part, the model part, or both."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+
+from gaisnet.profiler.analysis import Optimizer
+from gaisnet.profiler.device import profile_device, software_versions
+from gaisnet.profiler.model_part import profile_model
+from gaisnet.profiler.progress import Progress, silent
+from gaisnet.schema.model import LoraSpec, ModelSpec, TunableSpec
+from gaisnet.schema.profile import Profile
+
+__all__ = ["make_profile"]
+
+_DEVICE_SHARE = 0.3
+
+
+def make_profile(
+    spec: ModelSpec | None,
+    tunable: TunableSpec | None = None,
+    *,
+    optimizer: Optimizer = "adamw",
+    batch_sizes: Sequence[int] = (1, 4),
+    tokens: int | None = None,
+    times: bool = True,
+    measure_device: bool = True,
+    device: str | None = None,
+    seed: int = 0,
+    threads: int = 1,
+    progress: Progress | None = None,
+) -> Profile:
+    """Profile this device and a model on it.
+
+    Args:
+        spec: The model; ``None`` for the device part alone.
+        tunable: Its tunable modules; by default LoRA.
+        optimizer: What updates them.
+        batch_sizes: Batch sizes to time.
+        tokens: Sequence length, for text.
+        times: Whether to time the model.
+        measure_device: Whether to measure the device as well.
+        device: ``cpu`` or ``cuda``; by default the GPU if there is one.
+        seed: Seed of the batches.
+        threads: CPU threads.
+        progress: Told what is being measured.
+
+    Raises:
+        ModelError: The model cannot be loaded or cut, or cannot have these tunable modules.
+    """
+    show = progress or silent
+    place = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    share = _share(spec, measure_device)
+    part = None
+    if measure_device:
+        part = profile_device(_scaled(show, 0.0, share), device=place, threads=threads)
+    model = None
+    if spec is not None:
+        model = profile_model(
+            spec,
+            tunable or LoraSpec(),
+            optimizer=optimizer,
+            batch_sizes=batch_sizes,
+            tokens=tokens,
+            times=times,
+            device=place,
+            seed=seed,
+            threads=threads,
+            progress=_scaled(show, share, 1.0),
+        )
+    return Profile(device=part, model=model, seed=seed, tool_versions=software_versions())
+
+
+def _share(spec: ModelSpec | None, measure_device: bool) -> float:
+    """How much of the whole the device part is."""
+    if spec is None:
+        return 1.0
+    return _DEVICE_SHARE if measure_device else 0.0
+
+
+def _scaled(show: Progress, start: float, end: float) -> Progress:
+    return lambda what, done: show(what, start + (end - start) * done)

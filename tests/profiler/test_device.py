@@ -1,0 +1,195 @@
+"""The device part: measured figures are sane, limits come from the right file."""
+
+from __future__ import annotations
+
+import math
+import subprocess
+from pathlib import Path
+
+import pytest
+import torch
+
+from gaisnet.errors import UsageError
+from gaisnet.profiler import device_memory, profile_device
+from gaisnet.profiler.clock import Instant, Ticker, fixed_threads, repeat
+from gaisnet.profiler.device_memory import memory_limit, runtime_bytes
+from gaisnet.profiler.microbench import gemm_curve
+from gaisnet.profiler.power import cpu_power, modelled_power
+from gaisnet.profiler.statistics import spread_of
+from gaisnet.schema.profile import DevicePart
+
+
+@pytest.fixture(scope="module")
+def part() -> DevicePart:
+    return profile_device(device="cpu")
+
+
+def test_a_measured_device_has_every_figure(part: DevicePart) -> None:
+    assert part.origin == "measured"
+    assert part.kind == "cpu"
+    assert part.threads == 1
+    assert set(part.peak_flops_per_s) == set(part.sustained_flops_per_s)
+    assert "float32" in part.peak_flops_per_s
+    assert part.software["torch"] == torch.__version__
+    assert DevicePart.model_validate_json(part.model_dump_json()) == part
+
+
+def test_measured_figures_are_those_of_some_computer_of_this_age(part: DevicePart) -> None:
+    for name, sustained in part.sustained_flops_per_s.items():
+        assert 1e7 < sustained <= part.peak_flops_per_s[name] < 1e14
+    assert 1e8 < part.memory_bandwidth_bytes_per_s < 1e13
+    assert 1e-7 < part.op_overhead_s < 1e-2
+    assert 1 << 25 < part.runtime_bytes < part.memory_bytes
+    assert 0 < part.power.idle_w <= part.power.busy_w
+
+
+def test_progress_ends_at_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gaisnet.profiler.device.runtime_bytes", lambda: 1)
+    monkeypatch.setattr("gaisnet.profiler.device._GEMM_BUDGET_S", 0.01)
+    seen: list[float] = []
+    profile_device(lambda what, done: seen.append(done), device="cpu")
+    assert seen == sorted(seen)
+    assert seen[-1] == 1.0
+
+
+def test_a_product_counts_two_operations_per_multiply_add() -> None:
+    points = gemm_curve(torch.device("cpu"), torch.float32, 0.01)
+    work = {2 * point.rows * point.inner * point.columns for point in points}
+    assert 2 * 256**3 in work
+    assert {point.transformer for point in points} == {True, False}
+
+
+def _machine(root: Path, *, total: int, group: str, files: dict[str, str]) -> tuple[Path, Path]:
+    proc, cgroup = root / "proc", root / "cgroup"
+    (proc / "self").mkdir(parents=True)
+    (proc / "meminfo").write_text(f"MemTotal:  {total // 1024} kB\nMemFree: 1 kB\n")
+    (proc / "self" / "cgroup").write_text(group)
+    for name, text in files.items():
+        path = cgroup / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    return proc, cgroup
+
+
+_GIB = 1 << 30
+
+
+@pytest.mark.parametrize(
+    ("group", "files", "limit", "source"),
+    [
+        ("0::/app\n", {"app/memory.max": f"{_GIB}\n"}, _GIB, "cgroup-v2"),
+        ("0::/a/b\n", {"a/memory.max": f"{_GIB}\n", "a/b/memory.max": "max\n"}, _GIB, "cgroup-v2"),
+        ("0::/\n", {"memory.max": f"{_GIB}\n"}, _GIB, "cgroup-v2"),
+        ("0::/app\n", {"app/memory.max": "max\n"}, 4 * _GIB, "meminfo"),
+        (
+            "9:cpu:/x\n4:memory:/box\n0::/\n",
+            {"memory/box/memory.limit_in_bytes": f"{2 * _GIB}\n"},
+            2 * _GIB,
+            "cgroup-v1",
+        ),
+        ("4:memory:/box\n", {"memory/memory.limit_in_bytes": f"{_GIB}\n"}, _GIB, "cgroup-v1"),
+        (
+            "4:memory:/box\n",
+            {"memory/box/memory.limit_in_bytes": "9223372036854771712\n"},
+            4 * _GIB,
+            "meminfo",
+        ),
+        ("0::/app\n", {"app/memory.max": f"{64 * _GIB}\n"}, 4 * _GIB, "meminfo"),
+        ("", {}, 4 * _GIB, "meminfo"),
+    ],
+)
+def test_the_tightest_limit_wins_and_is_named(
+    group: str, files: dict[str, str], limit: int, source: str, tmp_path: Path
+) -> None:
+    proc, cgroup = _machine(tmp_path, total=4 * _GIB, group=group, files=files)
+    found = memory_limit(proc, cgroup)
+    assert (found.limit_bytes, found.source) == (limit, source)
+
+
+def test_a_machine_that_hides_its_memory_is_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse() -> None:
+        raise OSError
+
+    monkeypatch.setattr(device_memory.psutil, "virtual_memory", refuse)
+    with pytest.raises(UsageError, match="cannot be read"):
+        memory_limit(tmp_path, tmp_path)
+
+
+def test_the_runtime_is_measured_in_this_process_where_no_other_can_start(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def refuse(*args: object, **kwargs: object) -> None:
+        raise OSError
+
+    monkeypatch.setattr(subprocess, "run", refuse)
+    assert runtime_bytes() == pytest.approx(
+        device_memory.psutil.Process().memory_info().rss, rel=0.05
+    )
+
+
+def test_power_without_counters_is_a_model_and_says_so(tmp_path: Path) -> None:
+    power = cpu_power(lambda: None, 2, tmp_path)
+    assert power.source == "model"
+    assert power == modelled_power(2)
+
+
+def test_modelled_power_grows_with_the_cube_of_the_clock() -> None:
+    slow, fast = modelled_power(1, 1e9), modelled_power(1, 2e9)
+    assert fast.busy_w == pytest.approx(8 * slow.busy_w)
+    assert slow.busy_w == pytest.approx(1.0)
+    assert modelled_power(4, 1e9).busy_w == pytest.approx(4 * slow.busy_w)
+
+
+def test_power_by_rapl_is_joules_over_seconds(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counter = tmp_path / "intel-rapl:0" / "energy_uj"
+    counter.parent.mkdir()
+    counter.write_text("0")
+    clock = iter([0.0, 1.0, 1.0, 3.0])
+    monkeypatch.setattr("time.perf_counter", lambda: next(clock))
+    monkeypatch.setattr("time.sleep", lambda seconds: counter.write_text("5000000") and None)
+    power = cpu_power(lambda: counter.write_text("25000000"), 1, tmp_path)
+    assert (power.source, power.idle_w, power.busy_w) == ("rapl", 5.0, 10.0)
+
+
+def test_a_counter_that_wrapped_around_is_not_believed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counter = tmp_path / "intel-rapl:0" / "energy_uj"
+    counter.parent.mkdir()
+    counter.write_text("9000000")
+    monkeypatch.setattr("time.sleep", lambda seconds: None)
+    assert cpu_power(lambda: counter.write_text("7"), 1, tmp_path).source == "model"
+
+
+def test_processor_time_is_not_spent_while_waiting() -> None:
+    ticker = Ticker()
+    ticker.mark()
+    torch.zeros(1)
+    ticker.mark()
+    (duration,) = ticker.intervals()
+    assert duration.wall_s > 0
+    assert Instant(3.0, 2.0) - Instant(1.0, 0.5) == Instant(2.0, 1.5)
+
+
+def test_work_is_repeated_at_least_once_and_at_most_as_often_as_allowed() -> None:
+    calls: list[int] = []
+    assert len(repeat(lambda: calls.append(1), budget_s=0.0)) == 1
+    assert len(calls) == 2
+    assert len(repeat(lambda: None, budget_s=60.0, most=7)) == 7
+
+
+def test_the_number_of_threads_is_put_back() -> None:
+    before = torch.get_num_threads()
+    with fixed_threads(2):
+        assert torch.get_num_threads() == 2
+    assert torch.get_num_threads() == before
+
+
+def test_spread_is_half_the_distance_of_the_quartiles() -> None:
+    spread = spread_of([1.0, 2.0, 3.0, 4.0, 100.0])
+    assert (spread.median_s, spread.spread_s, spread.samples) == (3.0, 1.0, 5)
+    assert math.isclose(spread_of([2.5]).median_s, 2.5)
