@@ -10,6 +10,8 @@ from gaisnet.models.foundation import FoundationModel
 from gaisnet.schema.files import sha256_file
 from gaisnet.schema.model import ModelSpec
 
+_PASSING = ("_name_or_path", "transformers_version", "architectures", "dtype", "torch_dtype")
+
 __all__ = ["model_fingerprint", "weights_sha256"]
 
 
@@ -29,10 +31,16 @@ def weights_sha256(spec: ModelSpec) -> str | None:
 
 
 def model_fingerprint(model: FoundationModel) -> str:
-    """SHA-256 over the architecture and every parameter's name, shape and dtype."""
+    """SHA-256 over the configuration and every parameter's name, shape and dtype.
+
+    It is the same on every device, also on meta, and does not depend on where the model lies on
+    the disk or which version of transformers wrote its configuration.
+    """
     rows = [
         (name, list(parameter.shape), str(parameter.dtype))
         for name, parameter in model.bare.named_parameters()
     ]
-    text = json.dumps([model.architecture, sorted(rows)], separators=(",", ":"))
+    config = {name: v for name, v in model.config.to_dict().items() if name not in _PASSING}
+    parts = [model.architecture, config, sorted(rows)]
+    text = json.dumps(parts, separators=(",", ":"), sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()

@@ -11,7 +11,9 @@ from gaisnet.errors import ModelError
 from gaisnet.models import attach, load_model
 from gaisnet.profiler import make_profile, model_part, profile_model
 from gaisnet.profiler.device_memory import MemoryLimit
+from gaisnet.profiler.identity import model_fingerprint
 from gaisnet.profiler.model_part import training_bytes
+from gaisnet.profiler.standins import model_on_meta
 from gaisnet.schema.model import LoraSpec, ModelSpec
 from gaisnet.schema.profile import ModelPart, Profile
 
@@ -117,12 +119,18 @@ def test_a_model_too_large_for_this_device_is_not_timed_and_says_why(
     assert part.warnings == (f"not timed: it needs {needed} bytes of this device's 10000",)
 
 
-def test_the_fingerprint_is_of_shapes_not_of_values_or_devices(folder: Path) -> None:
-    parts = [
-        profile_model(spec_of("vit", folder), LoraSpec(r=rank), times=False) for rank in (4, 4, 2)
-    ]
-    assert parts[0].fingerprint == parts[1].fingerprint
-    assert on_meta("vit", folder, "lora").n_units == len(parts[0].units)
+def test_the_fingerprint_is_of_shapes_and_settings_not_of_values_places_or_devices(
+    folder: Path, tmp_path: Path
+) -> None:
+    on_disk = load_model(spec_of("vit", folder))
+    on_disk.bare.save_pretrained(tmp_path)
+    saved = attach(load_model(ModelSpec(source=str(tmp_path))), TUNABLES["lora"], seed=7)
+    known = model_fingerprint(on_meta("vit", folder, "lora"))
+    assert known == model_fingerprint(real("vit", folder, "lora")) == model_fingerprint(saved)
+    saved.config.hidden_act = "relu"
+    assert model_fingerprint(saved) != known
+    other_rank = model_on_meta(spec_of("vit", folder), LoraSpec(r=2), 0)
+    assert model_fingerprint(other_rank) != known
 
 
 def test_weights_are_hashed_where_they_come_from_files(folder: Path, tmp_path: Path) -> None:
