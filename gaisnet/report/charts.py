@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 __all__ = ["Bar", "Dot", "LineChart", "Series", "Tick", "bars", "line_chart", "ticks"]
 
-_WIDTH, _HEIGHT = 640, 260
-_LEFT, _RIGHT, _TOP, _BOTTOM = 56, 16, 14, 34
+_WIDTH, _HEIGHT = 480, 220
+_LEFT, _RIGHT, _TOP, _BOTTOM = 52, 14, 12, 30
 
 
 @dataclass(frozen=True)

@@ -70,8 +70,8 @@ def _run(run: RunRecord) -> dict[str, Any]:
 
 def _losses(run: RunRecord) -> dict[str, list[tuple[int, float]]]:
     return {
-        "train": [(m.round, m.train_loss) for m in run.rounds if m.train_loss is not None],
-        "held out": [(m.round, m.eval_loss) for m in run.rounds if m.eval_loss is not None],
+        "train": [(m.round + 1, m.train_loss) for m in run.rounds if m.train_loss is not None],
+        "held out": [(m.round + 1, m.eval_loss) for m in run.rounds if m.eval_loss is not None],
     }
 
 

@@ -7,9 +7,9 @@ from rich.table import Table
 from rich.text import Text
 
 from gaisnet.report.holdings import Holding, holdings, strip
-from gaisnet.report.tables import compact_table
-from gaisnet.report.units import as_bytes, as_joules, as_percent, as_seconds, bar
-from gaisnet.schema.plan import Certificate, DevicePrediction, Plan
+from gaisnet.report.tables import compact_table, spaced
+from gaisnet.report.units import as_bytes, as_count, as_joules, as_percent, as_seconds, bar
+from gaisnet.schema.plan import Certificate, ClusterPlan, DevicePrediction, Plan
 
 __all__ = ["plan_view", "plan_warnings"]
 
@@ -18,13 +18,15 @@ _MOST_LINKS = 12
 
 def plan_view(plan: Plan) -> RenderableType:
     """Everything that a plan decides and predicts."""
-    parts: list[RenderableType] = [Text(_headline(plan), style="bold"), _holders(plan)]
-    parts.append(_steps(plan))
+    parts: list[RenderableType] = [Text(_headline(plan), style="bold")]
+    parts += [_holders(plan), _steps(plan)]
     if plan.routes:
         parts.append(_services(plan))
     parts += [_links(plan), _certificates(plan.certificates)]
-    parts += [Text(f"warning: {text}", style="yellow") for text in plan_warnings(plan)]
-    return Group(*parts)
+    warnings = [Text(f"warning: {text}", style="yellow") for text in plan_warnings(plan)]
+    if warnings:
+        parts.append(Group(*warnings))
+    return spaced(*parts)
 
 
 def plan_warnings(plan: Plan) -> list[str]:
@@ -102,10 +104,9 @@ def _steps(plan: Plan) -> Table:
         if step is None:
             continue
         times = (step.latency_s, step.period_s, step.makespan_s)
-        owners = f"{len(cluster.owners)} ({cluster.intra}, {cluster.microbatches} micro-batches)"
         table.add_row(
             cluster.id,
-            owners,
+            _owners(cluster),
             cluster.edge,
             cluster.domain,
             *map(as_seconds, times),
@@ -130,7 +131,7 @@ def _services(plan: Plan) -> Table:
             table.add_row(route.service, route.cluster, route.entry)
             continue
         times = map(as_seconds, (found.service_s, found.mean_s, found.p95_s))
-        busiest, rate = as_percent(found.utilisation), f"{found.throughput_per_s:.3g}"
+        busiest, rate = as_percent(found.utilisation), as_count(found.throughput_per_s)
         met = Text("met", style="green") if found.meets_slo else Text("missed", style="red")
         table.add_row(route.service, route.cluster, route.entry, *times, busiest, rate, met)
     return table
@@ -151,13 +152,19 @@ def _links(plan: Plan) -> Table:
 
 
 def _certificates(certificates: tuple[Certificate, ...]) -> Table:
-    columns = ("decision", "objective", "solver", "status", "value", "bound", "gap")
-    table = compact_table("Certificates", *columns, left=4)
+    table = compact_table("Certificates", "status", "value", "bound", "gap", left=1)
+    table.add_column("decision")
+    table.add_column("least, and who says so")
     for proof in certificates:
         style = {"optimal": "green", "feasible": "yellow", "given": "dim"}[proof.status]
-        value, bound = f"{proof.value:.6g}", f"{proof.bound:.6g}"
-        status = Text(proof.status, style=style)
-        table.add_row(
-            proof.decision, proof.objective, proof.solver, status, value, bound, f"{proof.gap:.2g}"
-        )
+        figures = (f"{proof.value:.6g}", f"{proof.bound:.6g}", f"{proof.gap:.2g}")
+        said = Text(f"{proof.objective}; {proof.solver}")
+        table.add_row(Text(proof.status, style=style), *figures, Text(proof.decision), said)
     return table
+
+
+def _owners(cluster: ClusterPlan) -> str:
+    details: list[str] = [cluster.intra] if len(cluster.owners) > 1 else []
+    if cluster.microbatches > 1:
+        details.append(f"{cluster.microbatches} micro-batches")
+    return f"{len(cluster.owners)}" + (f" ({', '.join(details)})" if details else "")

@@ -36,8 +36,8 @@ class RunRecord:
     """Tier of each device; empty if the fleet is no longer where the plan says."""
 
     def accuracies(self) -> list[tuple[int, float]]:
-        """Round and accuracy, wherever it was evaluated."""
-        return [(m.round, m.eval_accuracy) for m in self.rounds if m.eval_accuracy is not None]
+        """Rounds done and accuracy, wherever it was evaluated."""
+        return [(m.round + 1, m.eval_accuracy) for m in self.rounds if m.eval_accuracy is not None]
 
     def times_s(self) -> tuple[float, float, float]:
         """Mean round time: predicted, virtual and wall, without the evaluation before tuning."""

@@ -7,7 +7,7 @@ from rich.table import Table
 from rich.text import Text
 
 from gaisnet.report.run_record import RunRecord, by_tier
-from gaisnet.report.tables import compact_table
+from gaisnet.report.tables import compact_table, spaced
 from gaisnet.report.units import as_bytes, as_percent, as_seconds
 from gaisnet.schema.run import RoundMetrics, ServiceMetrics
 
@@ -26,7 +26,7 @@ def run_view(run: RunRecord) -> RenderableType:
     if run.traffic():
         parts.append(_traffic(run))
     parts.append(_places(run))
-    return Group(*parts)
+    return spaced(*parts)
 
 
 def _headline(run: RunRecord) -> str:
@@ -38,11 +38,11 @@ def _gain(run: RunRecord) -> Text:
     accuracies = run.accuracies()
     if not accuracies:
         return Text("accuracy: not evaluated")
+    told = [f"{as_percent(share)} after round {done}" for done, share in accuracies]
     if len(accuracies) == 1:
-        return Text(f"accuracy {as_percent(accuracies[0][1])}")
-    first, last = accuracies[0][1], accuracies[-1][1]
-    style = "green" if last > first else "yellow"
-    return Text(f"accuracy {as_percent(first)} → {as_percent(last)}", style=style)
+        return Text(f"accuracy {told[0]}")
+    style = "green" if accuracies[-1][1] > accuracies[0][1] else "yellow"
+    return Text(f"accuracy {told[0]} → {told[-1]}", style=style)
 
 
 def _rounds(rounds: tuple[RoundMetrics, ...]) -> Table:
@@ -53,7 +53,7 @@ def _rounds(rounds: tuple[RoundMetrics, ...]) -> Table:
         losses = (metrics.train_loss, metrics.eval_loss)
         accuracy = metrics.eval_accuracy
         table.add_row(
-            str(metrics.round),
+            str(metrics.round + 1),
             *("–" if loss is None else f"{loss:.4f}" for loss in losses),
             "–" if accuracy is None else as_percent(accuracy),
             *map(as_seconds, (metrics.predicted_s, metrics.virtual_s, metrics.wall_s)),
