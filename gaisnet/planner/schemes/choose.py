@@ -61,7 +61,8 @@ def choose_clusters(roster: Roster) -> Choice:
     if roster.job.scheme != "hfsl":
         groups = scheme_groups(roster)
         given = (_given(roster, len(groups)),)
-        return _settle(roster, Partition(clusters=groups, certificates=given, label_tv=0.0))
+        alone = Partition(clusters=groups, certificates=given, label_tv=0.0)
+        return _settle(roster, alone, explain=True)
     if roster.job.clustering.clusters is not None:
         return _hfsl(roster, roster.job.clustering.clusters)
     return _best_number(roster)
@@ -118,17 +119,24 @@ def _hfsl(roster: Roster, clusters: int, *, explain: bool = True) -> Choice:
 
     ``explain`` has the error say what would mend it, which takes a search of its own.
     """
-    failures = []
+    unsplit: list[Partition] = []
+    unclustered: list[InfeasibleError] = []
     for headroom in HEADROOMS:
         try:
             found = partition(roster, clusters, headroom)
-            return _settle(roster, found, explain=explain)
         except InfeasibleError as error:
-            failures.append(error)
-    raise failures[0]
+            unclustered.append(error)
+            continue
+        try:
+            return _settle(roster, found)
+        except InfeasibleError:
+            unsplit.append(found)
+    if not unsplit:
+        raise unclustered[0]
+    return _settle(roster, unsplit[0], explain=explain)
 
 
-def _settle(roster: Roster, found: Partition, *, explain: bool = True) -> Choice:
+def _settle(roster: Roster, found: Partition, *, explain: bool = False) -> Choice:
     """Split every cluster, servers at full speed and at their part of it; keep what is better."""
     choice = _split_all(roster, found, True, explain)
     if len(found.clusters) == 1 or not any(split.chain.body for split in choice.splits):
