@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -123,7 +124,7 @@ def cluster(
     """
     bounds = [*cuts, N_UNITS]
     head, tail = (bounds[0], N_UNITS) if not u_shape or len(cuts) < 1 else (bounds[0], bounds[-2])
-    pieces = [(a, b - 1) for a, b in zip(bounds, bounds[1:], strict=False) if b <= tail]
+    pieces = [(a, b - 1) for a, b in pairwise(bounds) if b <= tail]
     names = list(devices) or [f"{name}-body{i}" for i in range(len(pieces))]
     body = tuple(
         Stage(device=d, first_unit=a, last_unit=b) for d, (a, b) in zip(names, pieces, strict=True)

@@ -8,18 +8,18 @@ from pathlib import Path
 from typing import Any
 
 from safetensors.torch import save_file
-from tests.executor.hfsl import CONFIGS, N_UNITS, make_model, make_plan
 
 from gaisnet.models import FoundationModel
 from gaisnet.profiler import profile_model
 from gaisnet.profiler.identity import model_fingerprint
 from gaisnet.schema.files import canonical_json, sha256_file
-from gaisnet.schema.fleet import Device, DeviceFigures, Fleet, Link
 from gaisnet.schema.fleet import DataShard as Data
+from gaisnet.schema.fleet import Device, DeviceFigures, Fleet, Link
 from gaisnet.schema.job import FineTuning, Job, Service, SgdSpec
 from gaisnet.schema.model import LoraSpec, ModelSpec, TunableSpec
 from gaisnet.schema.plan import ClusterPlan, InputFile, Plan, PlanInputs, Route
 from gaisnet.schema.profile import Profile
+from tests.executor.hfsl import CONFIGS, N_UNITS, make_model, make_plan
 
 FAST = DeviceFigures(flops_per_s=1e9, memory_bytes=10**9)
 
