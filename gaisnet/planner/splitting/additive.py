@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 from gaisnet.planner.splitting.astar import AStar
 from gaisnet.planner.splitting.budget import RELATIVE_TOLERANCE, Budget, Found
@@ -11,7 +12,6 @@ from gaisnet.planner.splitting.lagrangian import (
     Prices,
     completion,
     improve_prices,
-    no_prices,
     spare,
 )
 from gaisnet.planner.splitting.period import PeriodSearch
@@ -19,30 +19,42 @@ from gaisnet.planner.splitting.probe import Probe
 from gaisnet.planner.splitting.symmetry import Twins
 from gaisnet.planner.splitting.tables import ChainTables
 
-__all__ = ["search_additive", "search_period"]
+__all__ = ["Memory", "search_additive", "search_period"]
 
 _BEAM = 30
 _PRICE_ROUNDS = 80
+_WIDE_BEAM = 100
 _PROBE_NODES = 20_000
+
+
+@dataclass
+class Memory:
+    """What a search leaves to the next one on a similar problem; changes its speed only."""
+
+    prices: Prices
+    critical: tuple[int, ...] = ()
+    level: int = 0
 
 
 def search_additive(
     tables: ChainTables,
     twins: Twins,
     budget: Budget,
+    memory: Memory,
     *,
     cutoff: float = math.inf,
     gap: float = 0.0,
-    prices: Prices | None = None,
 ) -> Found:
-    """Cheapest chain below ``cutoff``, started from ``prices`` if some are known.
+    """Cheapest chain below ``cutoff``.
 
     Attempts with more and more critical devices, until one of them closes the gap.
     """
-    prices = prices or no_prices(tables)
-    found = _first_chain(tables, twins, budget, cutoff, prices)
-    critical: tuple[int, ...] = ()
-    for level in LEVELS:
+    found = Found(None, cutoff, 0.0)
+    if memory.level == 0:
+        found = _first_chain(tables, twins, budget, cutoff, memory.prices)
+    prices, critical = memory.prices, memory.critical
+    for number in range(memory.level, len(LEVELS)):
+        level = LEVELS[number]
         critical = grow(tables, prices, critical, level.critical)
         prices, bound, path, value = improve_prices(
             tables,
@@ -50,13 +62,19 @@ def search_additive(
             incumbent=found.value,
             rounds=level.rounds,
             critical=critical,
+            budget=budget,
         )
         found = _merge(found, Found(path, value, bound))
         if _closed(found, gap) or budget.exhausted:
             break
-        search = AStar(tables, prices, completion(tables, prices, critical), twins, found.value)
+        ways = completion(tables, prices, critical)
+        if number:
+            beam = AStar(tables, prices, ways, twins, found.value).beam(_WIDE_BEAM, budget)
+            found = _merge(found, beam)
+        search = AStar(tables, prices, ways, twins, found.value)
         found = _merge(found, search.run(budget, gap=gap, node_limit=level.nodes))
         if _closed(found, gap):
+            memory.prices, memory.critical, memory.level = prices, critical, number
             break
     return found
 
@@ -66,7 +84,7 @@ def _first_chain(
 ) -> Found:
     """Prices, then a beam, then a probe: something to prune with, or a proof that nothing is."""
     prices, bound, path, value = improve_prices(
-        tables, prices, incumbent=cutoff, rounds=_PRICE_ROUNDS
+        tables, prices, incumbent=cutoff, rounds=_PRICE_ROUNDS, budget=budget
     )
     found = Found(path, value, min(bound, value))
     if _closed(found, 0.0):

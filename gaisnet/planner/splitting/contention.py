@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from gaisnet.planner.splitting.budget import Budget
 from gaisnet.planner.splitting.lagrangian import (
     Completion,
     Prices,
@@ -32,7 +33,11 @@ def equal_prices(tables: ChainTables) -> Prices:
 
 
 def contend(
-    costless: ChainTables, start: Prices, critical: tuple[int, ...], rounds: int
+    costless: ChainTables,
+    start: Prices,
+    critical: tuple[int, ...],
+    rounds: int,
+    budget: Budget,
 ) -> tuple[Prices, Completion]:
     """Ascend from ``start`` until infeasibility is proven or ``rounds`` are spent.
 
@@ -41,6 +46,7 @@ def contend(
         start: Prices to begin with.
         critical: Devices kept exact, see ``lagrangian``.
         rounds: Recursions to spend.
+        budget: Ends the ascent early when it is spent.
 
     Returns:
         The best prices and their completion; a bound above ``PROOF`` is a proof.
@@ -49,7 +55,7 @@ def contend(
     best, best_ways = prices, completion(costless, prices, critical)
     ways, step, stale = best_ways, 1.0, 0
     for _ in range(rounds):
-        if best_ways.bound > PROOF:
+        if best_ways.bound > PROOF or budget.exhausted:
             break
         overuse = _overuse(costless, ways, critical)
         if not overuse.any():

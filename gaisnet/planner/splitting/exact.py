@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from gaisnet.planner.splitting.additive import search_additive, search_period
+from gaisnet.planner.splitting.additive import Memory, search_additive, search_period
 from gaisnet.planner.splitting.budget import RELATIVE_TOLERANCE, Budget, Found
 from gaisnet.planner.splitting.instance import SplitInstance
 from gaisnet.planner.splitting.lagrangian import Prices, completion, improve_prices, no_prices
@@ -28,12 +28,15 @@ class _Methods:
     budget: Budget
     gap: float
     by_subsets: bool
+    memory: Memory
 
     def additive(self, tables: ChainTables, cutoff: float, prices: Prices | None) -> Found:
         if self.by_subsets:
             return SubsetProgramme(tables, longest_stage=False).run(cutoff)
+        if prices is not None and self.memory.level == 0:
+            self.memory.prices = prices
         return search_additive(
-            tables, self.twins, self.budget, cutoff=cutoff, gap=self.gap, prices=prices
+            tables, self.twins, self.budget, self.memory, cutoff=cutoff, gap=self.gap
         )
 
     def period(self, tables: ChainTables, cutoff: float, _: Prices | None) -> Found:
@@ -56,8 +59,8 @@ def search_instance(
     Returns:
         A path over the instance's rows; an infinite bound means that there is none.
     """
-    methods = _Methods(interchangeable(root), budget, gap, by_subsets)
     prices = _root_prices(root, objective)
+    methods = _Methods(interchangeable(root), budget, gap, by_subsets, Memory(prices))
     path: list[Segment] | None = None
     value, bound = math.inf, math.inf
     for floor, j in _ordered(instance, root, objective, prices):
@@ -102,7 +105,7 @@ def _search(
     if objective == "period":
         return methods.period(tables, cutoff, None)
     if objective == "makespan" and instance.microbatches > 1:
-        inner = _Methods(methods.twins, methods.budget, 0.0, methods.by_subsets)
+        inner = replace(methods, gap=0.0)
         return MakespanSearch(
             tables, instance.microbatches, inner.additive, inner.period, cutoff
         ).run(methods.budget, methods.gap)

@@ -25,6 +25,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from gaisnet.planner.splitting.budget import Budget
 from gaisnet.planner.splitting.instance import FloatArray
 from gaisnet.planner.splitting.solution import Segment
 from gaisnet.planner.splitting.tables import ChainTables
@@ -132,6 +133,7 @@ def improve_prices(
     incumbent: float,
     rounds: int,
     critical: tuple[int, ...] = (),
+    budget: Budget | None = None,
 ) -> tuple[Prices, float, list[Segment] | None, float]:
     """Subgradient ascent on the prices.
 
@@ -141,6 +143,7 @@ def improve_prices(
         incumbent: Value of a known chain, or infinity; Polyak's step aims at it.
         rounds: Recursions to spend.
         critical: Devices that are kept exact; their prices should be zero.
+        budget: Ends the ascent early when it is spent.
 
     Returns:
         Best prices, their bound, and the best proper chain that the relaxed paths happened to be,
@@ -160,7 +163,7 @@ def improve_prices(
         if ways.bound > best_bound:
             stale = 0 if ways.bound > best_bound + 1e-4 * abs(best_bound) else stale
             best, best_bound = prices, ways.bound
-        if best_bound >= incumbent * (1 - 1e-9) or step < 1e-3:
+        if best_bound >= incumbent * (1 - 1e-9) or step < 1e-3 or (budget and budget.exhausted):
             break
         if stale >= 5:
             step, stale, prices = step / 2, 0, best

@@ -74,7 +74,7 @@ class PeriodSearch:
         self._weight = probe.weight
         verdict = probe.run(budget, _GLANCE_NODES)
         if not verdict.proven:
-            self._prices = probe.tighten(self._prices, self._critical, level.rounds)
+            self._prices = probe.tighten(self._prices, self._critical, level.rounds, budget)
             verdict = probe.run(budget, level.nodes)
         if verdict.path is not None:
             self._path = verdict.path

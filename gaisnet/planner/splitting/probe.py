@@ -103,9 +103,11 @@ class Probe:
         """Do the certificates alone rule the period out?"""
         return self._hopeless or not self._capacity.enough(0, 0)
 
-    def tighten(self, prices: Prices, critical: tuple[int, ...], rounds: int) -> Prices:
+    def tighten(
+        self, prices: Prices, critical: tuple[int, ...], rounds: int, budget: Budget
+    ) -> Prices:
         """Look for a proof of infeasibility by prices; they also prune the next ``run``."""
-        prices, ways = contend(self._costless, prices, critical, rounds)
+        prices, ways = contend(self._costless, prices, critical, rounds, budget)
         self._prices, self._ways = prices, ways
         self._refunds.clear()
         self._hopeless |= ways.bound > PROOF

@@ -16,11 +16,12 @@ from gaisnet.planner.splitting.problem import SplitProblem
 from gaisnet.planner.splitting.solution import Objective, Segment, SplitSolution
 from gaisnet.planner.splitting.tables import ChainTables, chain_tables, root_tables
 
-__all__ = ["DEFAULT_NODE_LIMIT", "SolverName", "solve_instance", "solve_split"]
+__all__ = ["NodeLimit", "SolverName", "solve_instance", "solve_split"]
 
 SolverName = Literal["auto", "exact", "milp", "subset_dp"]
-DEFAULT_NODE_LIMIT = 150_000
-"""Keeps the hardest problems to about a minute, and the answer the same on every machine."""
+NodeLimit = int | Literal["auto"] | None
+_NODES_AT_48_BY_32 = 80_000
+_NODES_EXPONENT = 1.3
 
 _SEARCH_NAMES: dict[Objective, str] = {
     "latency": "lagrangian-astar",
@@ -29,7 +30,8 @@ _SEARCH_NAMES: dict[Objective, str] = {
     "makespan": "makespan-search",
 }
 _MILP_NAME = "segment-flow-highs"
-_MILP_MOST_VARIABLES = 60_000
+_MILP_MOST_VARIABLES = 20_000
+_MILP_NODES = 500
 _INVARIANT_TOLERANCE = 1e-6
 
 
@@ -38,7 +40,7 @@ def solve_split(
     objective: Objective,
     *,
     solver: SolverName = "auto",
-    node_limit: int | None = DEFAULT_NODE_LIMIT,
+    node_limit: NodeLimit = "auto",
     time_limit_s: float | None = None,
     gap: float = 0.0,
 ) -> SplitSolution:
@@ -49,7 +51,8 @@ def solve_split(
         objective: ``latency``, ``period``, ``makespan`` (seconds) or ``energy`` (joules).
         solver: ``exact`` searches, ``milp`` solves the segment-flow programme, ``subset_dp`` is
             for at most 12 devices; ``auto`` searches, and lets the programme try what is left.
-        node_limit: Search labels and branch-and-bound nodes to spend; None for no limit.
+        node_limit: Search labels and branch-and-bound nodes to spend. ``auto`` depends on the
+            size and keeps the hardest problems to about a minute; None sets no limit.
         time_limit_s: Wall-clock limit; with one, equal runs may differ.
         gap: Stop once (value - bound) / value is no more than this.
 
@@ -86,7 +89,7 @@ def solve_instance(
     objective: Objective,
     *,
     solver: SolverName = "auto",
-    node_limit: int | None = DEFAULT_NODE_LIMIT,
+    node_limit: NodeLimit = "auto",
     time_limit_s: float | None = None,
     gap: float = 0.0,
 ) -> SplitSolution:
@@ -96,7 +99,8 @@ def solve_instance(
         ValueError: As ``solve_split``.
     """
     _check_names(objective, solver)
-    budget = Budget(node_limit, time_limit_s)
+    nodes = _default_nodes(instance) if node_limit == "auto" else node_limit
+    budget = Budget(nodes, time_limit_s)
     root = root_tables(instance, chain_tables(instance, objective))
     if solver == "milp":
         found, name = _programme(instance, root, objective, budget, gap), _MILP_NAME
@@ -107,6 +111,12 @@ def solve_instance(
         if solver == "auto" and _gap(found) > max(gap, RELATIVE_TOLERANCE) and _small(root):
             found, name = _second_opinion(instance, root, objective, budget, gap, found, name)
     return _answer(found, objective, name, budget)
+
+
+def _default_nodes(instance: SplitInstance) -> int:
+    """A count, not a time: the answer must be the same on every machine."""
+    size = instance.devices * instance.units / (48 * 32)
+    return int(_NODES_AT_48_BY_32 / max(size, 0.1) ** _NODES_EXPONENT)
 
 
 def _check_names(objective: str, solver: str) -> None:
@@ -143,7 +153,7 @@ def _second_opinion(
     left_s = None if budget.time_limit_s is None else budget.time_limit_s - budget.seconds
     if left_s is not None and left_s <= 0:
         return found, name
-    other = _programme(instance, root, objective, Budget(2_000, left_s), gap)
+    other = _programme(instance, root, objective, Budget(_MILP_NODES, left_s), gap)
     best = other if other.path is not None and other.value < found.value else found
     bound = min(max(found.bound, other.bound), best.value)
     return Found(best.path, best.value, bound), f"{name}+{_MILP_NAME}"
