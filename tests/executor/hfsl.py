@@ -184,7 +184,6 @@ class Fleet:
 
     def __post_init__(self) -> None:
         self.frames: list[tuple[str, str, bytes]] = []
-        self.keep_frames = False
         self.engine = LocalEngine(tap=self._tap)
         aggregator = aggregator_of(self.fine_tuning.aggregator)
         aggregator.prepare(self.model)
@@ -217,8 +216,7 @@ class Fleet:
         return decode(self.engine.fetch(reply.parcels[0]))[1]
 
     def _tap(self, sender: str, receiver: str, frame: Buffer) -> None:
-        if self.keep_frames:
-            self.frames.append((sender, receiver, bytes(frame)))
+        self.frames.append((sender, receiver, bytes(frame)))
 
 
 def same(a: Mapping[str, Tensor], b: Mapping[str, Tensor]) -> bool:
