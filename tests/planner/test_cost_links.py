@@ -1,0 +1,100 @@
+"""Links: lookup, Hockney's model, Shannon's rate."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gaisnet.planner.cost import LinkTable, compressed_bytes, radio_bits_per_s
+from gaisnet.schema.fleet import Fleet, Link, Radio
+from tests.planner.factory import make_cost, make_device, make_fleet, make_job, make_model
+
+
+def table(*links: Link) -> LinkTable:
+    devices = (
+        make_device("a"),
+        make_device("b"),
+        make_device("e", "edge"),
+        make_device("c", "cloud"),
+    )
+    return LinkTable(Fleet(devices=devices, links=links))
+
+
+def link(one: str, other: str, bits: float, **more: float) -> Link:
+    return Link(between=(one, other), bandwidth_bits_per_s=bits, **more)
+
+
+def test_pairs_go_before_device_and_tier_and_those_before_tiers() -> None:
+    tiers, mixed, pair = link("end", "edge", 8.0), link("a", "edge", 16.0), link("a", "e", 24.0)
+    assert table(tiers).way("a", "e").bandwidth_bytes_per_s == 1.0
+    assert table(tiers, mixed).way("a", "e").bandwidth_bytes_per_s == 2.0
+    assert table(tiers, mixed, pair).way("a", "e").bandwidth_bytes_per_s == 3.0
+    assert table(tiers, mixed, pair).way("b", "e").bandwidth_bytes_per_s == 1.0
+
+
+def test_reverse_bandwidth_serves_the_other_direction() -> None:
+    found = table(link("a", "e", 8.0, reverse_bandwidth_bits_per_s=80.0, latency_s=0.5))
+    assert found.way("a", "e").transfer_s(4) == 4.5
+    assert found.way("e", "a").transfer_s(4) == 0.9
+
+
+def test_a_links_own_direction_goes_before_another_links_reverse() -> None:
+    found = table(link("a", "e", 8.0), link("e", "a", 16.0))
+    assert found.way("e", "a").bandwidth_bytes_per_s == 2.0
+
+
+def test_devices_of_one_tier_use_the_tiers_link_both_ways() -> None:
+    found = table(link("end", "end", 8.0))
+    assert found.way("a", "b") == found.way("b", "a")
+
+
+def test_no_link_takes_for_ever_and_oneself_no_time() -> None:
+    assert table().way("a", "b").transfer_s(1) == math.inf
+    assert table().way("a", "a").transfer_s(10**9) == 0.0
+
+
+def test_radio_rate_is_shannons() -> None:
+    radio = Radio(bandwidth_hz=1e6, transmit_power_w=0.2, distance_m=1000.0)
+    gain = 10 ** (-12.81)
+    noise_w = 10 ** (-20.4) * 1e6
+    expected = 1e6 * math.log2(1 + 0.2 * gain / noise_w)
+    assert radio_bits_per_s(radio) == pytest.approx(expected)
+
+
+def test_radio_gets_slower_with_distance_and_pays_for_its_transmitter() -> None:
+    near = Radio(bandwidth_hz=1e6, transmit_power_w=0.2, distance_m=100.0)
+    far = Radio(bandwidth_hz=1e6, transmit_power_w=0.2, distance_m=1000.0)
+    assert radio_bits_per_s(near) > radio_bits_per_s(far)
+    way = table(Link(between=("a", "e"), radio=far, joules_per_byte=1e-9)).way("a", "e")
+    assert way.transfer_j(1000) == pytest.approx(1000 * (1e-9 + 0.2 * 8 / radio_bits_per_s(far)))
+
+
+def test_a_share_of_a_link_is_a_share_of_its_bandwidth_not_of_its_latency() -> None:
+    cost = make_cost(make_job(), make_fleet(), make_model())
+    assert cost.transfer_s("d0", "edge0", 1000) == pytest.approx(0.002 + 0.001)
+    assert cost.at_share(0.25).transfer_s("d0", "edge0", 1000) == pytest.approx(0.002 + 0.004)
+    assert cost.transfer_s("d0", "edge0", 0) == 0.0
+
+
+@pytest.mark.parametrize(
+    ("shape", "kind", "expected"),
+    [
+        ((2, 3, 5), "none", 120),
+        ((2, 3, 5), "int8", 6 * (5 + 4)),
+        ((2, 3, 5), "int4", 6 * (3 + 4)),
+        ((7,), "int4", 4 + 4),
+        ((0, 5), "int8", 0),
+        ((), "none", 4),
+    ],
+)
+def test_compressed_bytes_by_hand(shape: tuple[int, ...], kind: str, expected: int) -> None:
+    assert compressed_bytes(shape, kind) == expected  # type: ignore[arg-type]
+
+
+@given(rows=st.integers(1, 50), width=st.integers(16, 512))
+def test_compression_saves_bytes(rows: int, width: int) -> None:
+    sizes = [compressed_bytes((rows, width), kind) for kind in ("none", "int8", "int4")]
+    assert sizes[0] > sizes[1] > sizes[2]
