@@ -10,8 +10,8 @@ from gaisnet.models import attach, load_model
 from gaisnet.profiler.analysis import Optimizer, analyse
 from gaisnet.profiler.device_memory import memory_limit
 from gaisnet.profiler.progress import Progress, silent
-from gaisnet.profiler.timing import time_steps
-from gaisnet.profiler.timing_summary import end_to_end, with_times
+from gaisnet.profiler.timing import lone_unit, time_steps
+from gaisnet.profiler.timing_summary import end_to_end, stage_overhead_s, with_times
 from gaisnet.schema.model import ModelSpec, TunableSpec
 from gaisnet.schema.profile import ModelPart
 
@@ -99,8 +99,13 @@ def _timed(
         show=lambda what, done: show(what, _TIMING_STARTS + (1 - _TIMING_STARTS) * done),
     )
     units = with_times(part.units, records)
-    checks = end_to_end(units, records)
-    return part.model_copy(update={"units": tuple(units), "end_to_end": checks})
+    return part.model_copy(
+        update={
+            "units": tuple(units),
+            "end_to_end": end_to_end(units, records),
+            "stage_overhead_s": stage_overhead_s(units[lone_unit(model)], records),
+        }
+    )
 
 
 def _memory_bytes(device: str) -> int:

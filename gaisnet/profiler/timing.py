@@ -20,11 +20,13 @@ import torch
 from torch import Tensor, nn
 
 from gaisnet.models.foundation import FoundationModel
+from gaisnet.models.stage import make_stage, side_inputs
 from gaisnet.profiler.clock import Instant, Ticker, fixed_threads
+from gaisnet.profiler.cuts import hidden_before
 from gaisnet.profiler.passage import Listener, Phase, run_pass
 from gaisnet.profiler.progress import Progress
 
-__all__ = ["Activity", "Record", "optimizer_of", "time_steps"]
+__all__ = ["Activity", "Record", "lone_unit", "optimizer_of", "time_steps"]
 
 _WARM_UP = 2
 _FEWEST = 5
@@ -43,6 +45,8 @@ class Record:
     """By unit and what was done, in steps with a clock in them."""
     steps: list[Instant] = field(default_factory=list)
     """Whole steps without one."""
+    lone_stage: list[Instant] = field(default_factory=list)
+    """Forward passes of ``lone_unit`` as a stage of its own."""
 
 
 def time_steps(
@@ -84,6 +88,7 @@ def time_steps(
             for size, batch in batches.items():
                 stepper.with_clock(batch, records[size])
                 records[size].steps.append(stepper.plain(batch))
+                records[size].lone_stage.append(stepper.lone_stage(batch))
             spent_s = time.perf_counter() - started
             show("times", max(repetition / _MOST, spent_s / max(budget_s, spent_s)))
             if repetition >= _FEWEST and spent_s >= budget_s:
@@ -96,6 +101,11 @@ def optimizer_of(parameters: Sequence[nn.Parameter], name: str) -> torch.optim.O
     if name == "sgd":
         return torch.optim.SGD(parameters, lr=0.0)
     return torch.optim.AdamW(parameters, lr=0.0)
+
+
+def lone_unit(model: FoundationModel) -> int:
+    """The block that is also timed as a stage of its own: one in the middle."""
+    return model.n_units // 2
 
 
 class _Stopwatch(Listener):
@@ -124,6 +134,9 @@ class _Stepper:
         self._model = model
         self._parameters = list(model.bare.parameters())
         self._updaters = dict(_updaters(model, optimizer))
+        unit = lone_unit(model)
+        self._stage = make_stage(model, unit, unit, private_tunables=False)
+        self._hidden: dict[int, Tensor | None] = {}
 
     def plain(self, batch: Mapping[str, Tensor]) -> Instant:
         """One step; how long it took in all."""
@@ -133,6 +146,18 @@ class _Stepper:
         run_pass(self._model, batch, Listener())
         for updater in self._updaters.values():
             updater.step()
+        ticker.mark()
+        return ticker.intervals()[0]
+
+    def lone_stage(self, batch: Mapping[str, Tensor]) -> Instant:
+        """A forward pass of one block as a stage; how long it took."""
+        side = side_inputs(self._model, batch)
+        size = batch["labels"].shape[0]
+        if size not in self._hidden:
+            self._hidden[size] = hidden_before(self._model, self._stage.first_unit, batch)
+        ticker = Ticker(self._model.device)
+        ticker.mark()
+        self._stage(side, self._hidden[size])
         ticker.mark()
         return ticker.intervals()[0]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 from collections import defaultdict
 from collections.abc import Hashable, Mapping, Sequence
 
@@ -10,7 +11,7 @@ from gaisnet.profiler.statistics import spread_of
 from gaisnet.profiler.timing import Activity, Record
 from gaisnet.schema.profile import EndToEnd, Spread, Timing, UnitPart
 
-__all__ = ["end_to_end", "with_times"]
+__all__ = ["end_to_end", "stage_overhead_s", "with_times"]
 
 _Samples = dict[tuple[Hashable, Activity], list[Instant]]
 
@@ -36,6 +37,20 @@ def end_to_end(units: Sequence[UnitPart], records: Mapping[int, Record]) -> tupl
     return tuple(
         _check(units, position, size, records[size]) for position, size in enumerate(records)
     )
+
+
+def stage_overhead_s(unit: UnitPart, records: Mapping[int, Record]) -> float:
+    """CPU time of a stage's forward pass beside its units, the median over batch sizes.
+
+    Args:
+        unit: The block that was also timed as a stage of its own, with its timings.
+        records: Raw times by batch size.
+    """
+    excess = [
+        spread_of([run.cpu_s for run in record.lone_stage]).median_s - timing.forward_cpu.median_s
+        for timing, record in zip(unit.timings, records.values(), strict=True)
+    ]
+    return max(0.0, statistics.median(excess))
 
 
 def _pool(units: Sequence[UnitPart], record: Record) -> _Samples:

@@ -165,6 +165,8 @@ class ModelPart(Strict):
     tied_units: tuple[tuple[Count, ...], ...] = ()
     """Units that share a parameter."""
     end_to_end: tuple[EndToEnd, ...] = ()
+    stage_overhead_s: NonNegative = 0.0
+    """CPU time that each stage's pass costs beside its units: masks, positions, foreign modules."""
     flops_disagreement: Fraction = 0.0
     """Largest relative distance between two witnesses of one unit."""
     warnings: tuple[str, ...] = ()

@@ -13,7 +13,7 @@ from gaisnet.profiler.clock import Instant
 from gaisnet.profiler.passage import Listener, Phase, run_pass
 from gaisnet.profiler.progress import silent
 from gaisnet.profiler.timing import Record, optimizer_of, time_steps
-from gaisnet.profiler.timing_summary import end_to_end, with_times
+from gaisnet.profiler.timing_summary import end_to_end, stage_overhead_s, with_times
 from gaisnet.schema.profile import ModelPart
 
 from .small import TUNABLES, real, spec_of
@@ -36,6 +36,7 @@ def _records(units: int, repetitions: int = 3) -> dict[int, Record]:
                 runs = [Instant(seconds, seconds / 2)] * repetitions
                 record.parts[unit, activity] = runs  # type: ignore[index]
         record.steps = [Instant(1000.0, 200.0)] * repetitions
+        record.lone_stage = [Instant(9.0, 0.25 + 3.5 * size / 2)] * repetitions
         records[size] = record
     return records
 
@@ -64,6 +65,15 @@ def test_kappa_is_the_steps_cpu_time_over_the_sum(lora: ModelPart) -> None:
     assert [check.sum_cpu_s for check in checks] == [26.25, 93.75]
     assert checks[0].kappa == pytest.approx(200.0 / 26.25)
     assert checks[1].kappa == pytest.approx(200.0 / 93.75)
+
+
+def test_a_stages_overhead_is_what_its_one_block_does_not_take(lora: ModelPart) -> None:
+    records = _records(5)
+    block = with_times(lora.units, records)[2]
+    assert stage_overhead_s(block, records) == pytest.approx(0.25)
+    for record in records.values():
+        record.lone_stage = [Instant(0.0, 0.0)]
+    assert stage_overhead_s(block, records) == 0.0
 
 
 def test_what_is_never_done_takes_no_time(lora: ModelPart) -> None:
@@ -138,6 +148,7 @@ def test_timing_changes_no_weight_and_visits_every_part(folder: Path) -> None:
         assert {unit for unit, activity in record.parts if activity == "forward"} == set(range(5))
         assert {u for u, activity in record.parts if activity == "backward"} == {1, 2, 3, 4}
         assert {u for u, activity in record.parts if activity == "update"} == {1, 2, 3, 4}
+        assert len(record.lone_stage) == len(record.steps)
         assert len(record.steps) == len(record.parts[0, "forward"]) >= 5
 
 
