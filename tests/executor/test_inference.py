@@ -12,6 +12,7 @@ from gaisnet.errors import InputError, RunError
 from gaisnet.executor.data import Shard
 from gaisnet.executor.engines import LocalEngine
 from gaisnet.executor.inference import Body, Generation, ServiceChain, ServiceDesk, Serving
+from gaisnet.executor.residual import residual_name
 from gaisnet.models import FoundationModel, load_tunable_state
 from tests.executor.serving import (
     UNITS,
@@ -319,6 +320,23 @@ def test_swapped_modules_are_metered():
     desk.swap(modules_of(model), "edge")
     sent = sum(t.payload_bytes for t in engine.meter.take())
     assert sent == sum(p.nbytes for p in modules_of(model).values())
+
+
+def test_residuals_of_fedex_lora_are_swapped_in_as_well():
+    model, changed = known("gpt2"), build("gpt2")
+    generator, modules = torch.Generator().manual_seed(7), modules_of(model)
+    for name in [name for name in modules if ".lora_A." in name]:
+        path = name.partition(".lora_A.")[0]
+        layer = changed.bare.get_submodule(path)
+        residual = torch.randn(layer.out_features, layer.in_features, generator=generator)
+        modules[residual_name(name)] = residual
+        update = layer.scaling["default"] * residual
+        with torch.no_grad():
+            layer.base_layer.weight += update.T if layer.fan_in_fan_out else update
+    desk, _ = open_desk(model, cluster(1, 5, [3]), prompts(3, 5), new_tokens=6)
+    desk.swap(modules, "edge")
+    assert desk.answer().answers == own_generate(changed, prompts(3, 5), 6)
+    assert own_generate(changed, prompts(3, 5), 6) != own_generate(model, prompts(3, 5), 6)
 
 
 # --- refusals -----------------------------------------------------------------------------
