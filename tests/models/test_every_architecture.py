@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from gaisnet.errors import ModelError
-from gaisnet.models import check_split
+from gaisnet.models import FoundationModel, check_split
 from tests.models.count import tuned
 from tests.models.tiny import REFUSED, TINY, tiny_model
 
@@ -29,11 +29,21 @@ _WITHOUT_OUR_LOSS = {
 
 @pytest.mark.parametrize("name", TINY)
 def test_every_cut_gives_equal_logits_gradients_and_tokens(name: str) -> None:
-    result = check_split(tuned(name))
+    model = tuned(name)
+    result = check_split(model)
     assert [check for check in result.cuts if not check.ok] == []
     generated = {check.generation_equal for check in result.cuts}
     generates = result.task == "causal_lm" and name not in _WITHOUT_CACHE
     assert generated == ({True} if generates else {None})
+    if name not in _WITHOUT_OUR_LOSS:
+        _assert_loss_is_the_models_own(model)
+
+
+def _assert_loss_is_the_models_own(model: FoundationModel) -> None:
+    inputs = model.example_inputs(3, 9)
+    with torch.no_grad():
+        outputs = model.bare(**inputs)
+    assert torch.equal(model.loss(outputs.logits, inputs["labels"]), outputs.loss)
 
 
 @pytest.mark.parametrize("name", REFUSED)
@@ -42,12 +52,3 @@ def test_what_cannot_be_cut_is_refused_by_name_and_reason(name: str) -> None:
         tiny_model(name)
     assert REFUSED[name][0] in caught.value.message
     assert caught.value.hint
-
-
-@pytest.mark.parametrize("name", [name for name in TINY if name not in _WITHOUT_OUR_LOSS])
-def test_loss_is_the_models_own(name: str) -> None:
-    model = tiny_model(name)
-    inputs = model.example_inputs(3, 9)
-    with torch.no_grad():
-        outputs = model.bare(**inputs)
-        assert torch.equal(model.loss(outputs.logits, inputs["labels"]), outputs.loss)

@@ -86,7 +86,13 @@ VISION_AND_SOUND: dict[str, dict[str, Any]] = {
         "num_labels": 4,
         "image_size": 32,
     },
-    "mobilevit": {"model_type": "mobilevit", "image_size": 32, "num_labels": 4},
+    "mobilevit": {
+        "model_type": "mobilevit",
+        "image_size": 32,
+        "num_labels": 4,
+        "hidden_sizes": [16, 16, 16],
+        "neck_hidden_sizes": [8, 8, 8, 8, 8, 8, 16],
+    },
     "regnet": {
         "model_type": "regnet",
         "embedding_size": 8,
@@ -96,7 +102,15 @@ VISION_AND_SOUND: dict[str, dict[str, Any]] = {
         "num_labels": 4,
         "image_size": 32,
     },
-    "levit": {"model_type": "levit", "image_size": 32, "num_labels": 4},
+    "levit": {
+        "model_type": "levit",
+        "image_size": 64,
+        "num_labels": 4,
+        "hidden_sizes": [16, 16, 16],
+        "num_attention_heads": [2, 2, 2],
+        "key_dim": [4, 4, 4],
+        "depths": [1, 1, 1],
+    },
     "focalnet": {
         "model_type": "focalnet",
         "image_size": 16,
