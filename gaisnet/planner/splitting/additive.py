@@ -24,6 +24,8 @@ __all__ = ["Memory", "search_additive", "search_period"]
 _BEAM = 30
 _PRICE_ROUNDS = 80
 _WIDE_BEAM = 100
+_WARM_ROUNDS = 5
+_WARM_LEVEL = 2
 _PROBE_NODES = 20_000
 
 
@@ -60,7 +62,7 @@ def search_additive(
             tables,
             spare(prices, critical),
             incumbent=found.value,
-            rounds=level.rounds,
+            rounds=_WARM_ROUNDS if number == memory.level > 0 else level.rounds,
             critical=critical,
             budget=budget,
         )
@@ -74,7 +76,8 @@ def search_additive(
         search = AStar(tables, prices, ways, twins, found.value)
         found = _merge(found, search.run(budget, gap=gap, node_limit=level.nodes))
         if _closed(found, gap):
-            memory.prices, memory.critical, memory.level = prices, critical, number
+            memory.prices, memory.critical = prices, critical
+            memory.level = min(number, _WARM_LEVEL)
             break
     return found
 
