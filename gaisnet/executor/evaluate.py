@@ -50,7 +50,8 @@ class Evaluator:
 
         Args:
             shard: Held-out data; batches are taken in its order.
-            modules: Tunable modules to use from now on; by default those of the last call.
+            modules: Tunable modules (and residuals of FedEx-LoRA) to use from now on; by default
+                those of the last call.
 
         Raises:
             RunError: The loss is not finite: training has diverged.

@@ -11,8 +11,11 @@ import torch
 from gaisnet.errors import RunError
 from gaisnet.executor.data import Shard
 from gaisnet.executor.evaluate import Evaluator
+from gaisnet.executor.residual import residual_name
 from gaisnet.models import FoundationModel, attach, load_model
 from gaisnet.schema.model import LoraSpec, ModelSpec
+from tests.executor.serving import build as build_served
+from tests.executor.serving import known, modules_of
 
 VIT = {
     "model_type": "vit",
@@ -111,6 +114,24 @@ def test_given_modules_are_used_and_the_models_own_stay(tmp_path):
     assert evaluator.evaluate(shard, changed).loss != plain.loss
     assert evaluator.evaluate(shard, own) == plain
     assert all(torch.equal(p, own[n]) for n, p in model.bare.named_parameters() if n in own)
+
+
+def test_residuals_of_fedex_lora_count():
+    model, changed = known("vit"), build_served("vit")
+    inputs = model.example_inputs(40, seed=1)
+    labels = inputs.pop("labels")
+    shard, modules = Shard("held-out", inputs, labels), modules_of(model)
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for name in [name for name in modules if ".lora_A." in name]:
+            layer = changed.bare.get_submodule(name.partition(".lora_A.")[0])
+            residual = modules[residual_name(name)] = torch.randn(
+                layer.base_layer.weight.shape, generator=generator
+            )
+            layer.base_layer.weight += layer.scaling["default"] * residual
+    expected = Evaluator(changed).evaluate(shard)
+    assert Evaluator(model).evaluate(shard, modules).loss == pytest.approx(expected.loss)
+    assert expected.loss != pytest.approx(Evaluator(model).evaluate(shard).loss)
 
 
 def test_a_loss_that_is_not_finite_stops_the_run(tmp_path):
