@@ -97,7 +97,7 @@ class Checkpoints:
         return target
 
     def newest(self) -> tuple[Checkpoint | None, list[str]]:
-        """The newest checkpoint that is intact, and what is wrong with those after it.
+        """The newest checkpoint that is intact, and the names of damaged ones after it.
 
         Raises:
             MismatchError: It is of another plan.
@@ -106,8 +106,8 @@ class Checkpoints:
         for path in reversed(self._all()):
             try:
                 return self._read(path), damaged
-            except (InputError, SafetensorError) as error:
-                damaged.append(f"{path.name} is damaged: {error}")
+            except (InputError, SafetensorError):
+                damaged.append(path.name)
         return None, damaged
 
     def _write_into(self, folder: Path, checkpoint: Checkpoint) -> None:

@@ -60,6 +60,8 @@ Kind = Literal[
 Rows = Annotated[tuple[Count, ...], Field(max_length=65_536)]
 
 _PREFIX_BYTES = 8
+_COUNTERS = ("sequence", "round", "step", "microbatch", "position")
+_COUNTER_DIGITS = 10 * len(_COUNTERS)
 _MAX_RANK = 16
 _METADATA, _HEADER = "__metadata__", "gaisnet"
 _DTYPES: dict[str, torch.dtype] = {
@@ -174,8 +176,7 @@ def payload_bytes(frame: Buffer) -> int:
 
 
 def _table(header: Header, ordered: list[tuple[str, Tensor]]) -> dict[str, Any]:
-    text = header.model_dump_json(exclude_defaults=True)
-    table: dict[str, Any] = {_METADATA: {_HEADER: text}}
+    table: dict[str, Any] = {_METADATA: {_HEADER: _header_text(header)}}
     end = 0
     for name, tensor in ordered:
         begin, end = end, end + tensor.nbytes
@@ -185,6 +186,13 @@ def _table(header: Header, ordered: list[tuple[str, Tensor]]) -> dict[str, Any]:
             "data_offsets": [begin, end],
         }
     return table
+
+
+def _header_text(header: Header) -> str:
+    """Counters are padded: a frame's size tells what it carries, not how far the run is."""
+    counters = {name: getattr(header, name) for name in _COUNTERS}
+    text = json.dumps(header.model_dump(exclude_defaults=True) | counters, separators=(",", ":"))
+    return text + " " * (_COUNTER_DIGITS - sum(len(str(n)) for n in counters.values()))
 
 
 def _dtype_name(name: str, tensor: Tensor) -> str:

@@ -117,9 +117,9 @@ class _Run:
         workers = make_engine(engine)
         try:
             session = Session(self._files, workers, self._run_id(seed), seed, rounds)
-            self._begin(session, engine, rounds)
+            checkpoint = self._begin(session, engine, rounds)
             with self._told_on_failure():
-                services = self._work(session, rounds)
+                services = self._work(session, checkpoint, rounds)
         finally:
             workers.close()
         return RunResult(
@@ -129,9 +129,13 @@ class _Run:
             services=services,
         )
 
-    def _work(self, session: Session, rounds: int) -> tuple[ServiceMetrics, ...]:
+    def _work(
+        self, session: Session, checkpoint: Checkpoint | None, rounds: int
+    ) -> tuple[ServiceMetrics, ...]:
         """The rounds that are left, then services and adapters."""
-        for index in range(self._start(session), rounds):
+        if checkpoint is not None:
+            session.resume(checkpoint)
+        for index in range(checkpoint.rounds_done if checkpoint else 0, rounds):
             self._folder.tell("round_started", round_index=index)
             metrics = session.round(index)
             self._folder.add_metrics(metrics)
@@ -140,14 +144,6 @@ class _Run:
             self._folder.tell("checkpoint_written", round_index=index, detail=written.name)
             self._folder.tell("round_closed", round_index=index, detail=_summary(metrics))
         return self._finish(session)
-
-    def _start(self, session: Session) -> int:
-        """The first round to run; what a checkpoint holds is put in place."""
-        checkpoint = self._newest() if self._resumed else None
-        if checkpoint is None:
-            return 0
-        session.resume(checkpoint)
-        return checkpoint.rounds_done
 
     def _finish(self, session: Session) -> tuple[ServiceMetrics, ...]:
         services = []
@@ -181,9 +177,9 @@ class _Run:
     def _run_id(self, seed: int) -> str:
         return f"{self._files.plan.name[:32]}-{self._files.sha256[:8]}-{seed}"[:64]
 
-    def _begin(self, session: Session, engine: str, rounds: int) -> None:
-        """Make (or reopen) the folder and write the manifest."""
-        checkpoint = self._newest() if self._resumed else None
+    def _begin(self, session: Session, engine: str, rounds: int) -> Checkpoint | None:
+        """Make (or reopen) the folder and write the manifest; returns where to go on."""
+        checkpoint, damaged = self._checkpoints.newest() if self._resumed else (None, [])
         done = checkpoint.rounds_done if checkpoint else 0
         if self._resumed:
             self._folder.reopen(done)
@@ -203,10 +199,8 @@ class _Run:
         )
         self._folder.write_manifest(self._manifest)
         kind = "run_resumed" if self._resumed else "run_started"
-        self._folder.tell(kind, detail=f"{done} of {rounds} rounds are done")
-
-    def _newest(self) -> Checkpoint | None:
-        checkpoint, _ = self._checkpoints.newest()
+        state = f"{done} of {rounds} rounds are done"
+        self._folder.tell(kind, detail="; ".join([state, *(f"{n} is damaged" for n in damaged)]))
         return checkpoint
 
     def _note(self, **changes: object) -> None:

@@ -82,6 +82,11 @@ def test_payload_is_tensor_data_alone():
     assert read_header(frame) == HEADER
 
 
+def test_frames_of_equal_tensors_are_equally_long_however_far_the_run_is():
+    late = HEADER.model_copy(update={"sequence": 123_456, "round": 99, "step": 7, "microbatch": 3})
+    assert len(encode(late, {})) == len(encode(HEADER, {}))
+
+
 def test_decoding_a_bytearray_copies_nothing():
     frame = encode(HEADER, {"x": torch.zeros(4)})
     _, received = decode(frame)
