@@ -14,8 +14,9 @@ import numpy.typing as npt
 from gaisnet.planner.chains.task import SplitTask
 from gaisnet.planner.splitting import SplitInstance
 
-__all__ = ["Body", "FloatArray", "Ways"]
+__all__ = ["Body", "BoolArray", "FloatArray", "Ways"]
 
+BoolArray = npt.NDArray[np.bool_]
 FloatArray = npt.NDArray[np.float64]
 
 
@@ -27,6 +28,8 @@ class Ways:
     """``[L+1, N]`` what it adds to a turn's latency, the owners' own compute included."""
     stage_s: FloatArray
     """``[L+1, N]`` the cut as a stage of the pipeline; inf where an owner has no link."""
+    turns_s: FloatArray
+    """``[T, L+1, N]`` the same of each turn."""
     energy_j: FloatArray
     """``[L+1, N]`` per turn, the owners' own compute included."""
 
@@ -68,6 +71,34 @@ class Body:
         """``[O]`` busy seconds of each owner with its own head and tail in its turn."""
         busy: FloatArray = self.owner_busy_s[:, 0, head] + self.owner_busy_s[:, 1, tail]
         return busy
+
+    def turn_busy_s(self, head: int, tail: int) -> tuple[FloatArray, FloatArray]:
+        """``[N, T]`` what each holder is busy with in each turn beside the body, and ``[T]`` the
+        busiest owner of each turn."""
+        own, turns = self.busy_s(head, tail), self.task.turns
+        extra = np.zeros((len(self.holders), turns))
+        for o, owner in enumerate(self.task.owners):
+            if owner in self.holders:
+                extra[self.holders.index(owner), o if turns > 1 else 0] = own[o]
+        return extra, own if turns == len(own) else own.max(keepdims=True)
+
+    def fits(self, head: int, tail: int) -> BoolArray:
+        """``[N, U, U]`` whether each holder has the memory for units i..j of the body, exactly."""
+        count = tail - head
+        added = np.cumsum(self.unit_bytes[:, head:tail], axis=1)
+        before = added - self.unit_bytes[:, head:tail]
+        highest = np.zeros((count, count))
+        for i in range(count):
+            highest[i, i:] = np.maximum.accumulate(self.unit_working[head + i : tail])
+        ends = self.owner_bytes[0, head] + self.owner_bytes[1, tail]
+        ends_working = max(self.owner_working[0, head], self.owner_working[1, tail])
+        owning = np.array([holder in self.task.owners for holder in self.holders], dtype=float)
+        limit = np.array([float(self.task.limit_bytes[holder]) for holder in self.holders])
+        working = np.maximum(highest[None], (owning * ends_working)[:, None, None])
+        need = added[:, None, :] - before[:, :, None] + working + (owning * ends)[:, None, None]
+        ordered = np.triu(np.ones((count, count), dtype=bool))
+        room: BoolArray = need <= limit[:, None, None]
+        return room & ordered
 
     def slack_s(self, head: int, tail: int) -> float:
         """Latency beyond the stages of entry and exit that no choice of holders avoids."""

@@ -4,16 +4,18 @@ Head depth h and tail start t are enumerated in the order of a lower bound; betw
 search places the body. Costs of entering and leaving the body are averaged over the owners'
 turns: latency and energy are linear in them, period and makespan convex, so that by Jensen's
 inequality the search bounds the mean over turns from below. Each chain that it finds is then
-evaluated exactly, turn by turn.
+evaluated exactly, turn by turn; where that leaves a gap, an exact search of its own closes it.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from gaisnet.planner.chains.body import Body
 from gaisnet.planner.chains.depths import depth_bounds
+from gaisnet.planner.chains.refine import Refinement
 from gaisnet.planner.chains.step import Chain, StepFigures, step_figures
 from gaisnet.planner.chains.tables import make_body
 from gaisnet.planner.chains.task import SplitTask, overflow
@@ -25,6 +27,8 @@ __all__ = ["ClusterSplit", "is_splittable", "split_cluster"]
 RELATIVE_TOLERANCE = 1e-9
 ANY_GAP = 1e9
 """Ends the enumeration of depths at the first split."""
+REFINING_NODES = 30_000
+"""Of the exact search at one depth."""
 LEAST_NODES = 1000
 """Of an inner search, so that the last depths are not cut off at once."""
 
@@ -73,10 +77,8 @@ def split_cluster(cost: CostModel, task: SplitTask) -> ClusterSplit | None:
     body = make_body(cost, task)
     best, unsettled = _Best(), math.inf
     for bound, head, tail in depth_bounds(cost, body):
-        if best.chain is not None and (
-            bound >= best.value * (1.0 - max(task.search.gap, RELATIVE_TOLERANCE))
-            or best.nodes >= task.search.node_limit
-        ):
+        spent = best.chain is not None and best.nodes >= task.search.node_limit
+        if spent or not _may_improve(bound, best, task):
             unsettled = bound
             break
         _settle(cost, body, (head, tail), bound, best)
@@ -106,22 +108,55 @@ def _settle(cost: CostModel, body: Body, ends: tuple[int, int], bound: float, be
         best.offer(cost, task, task.chain(*ends, ()))
         best.settled = min(best.settled, bound)
         return
+    proven = max(bound, _offer_searched(cost, body, ends, best))
+    if _may_improve(proven, best, task):
+        proven = max(proven, _offer_refined(cost, body, ends, best))
+    best.settled = min(best.settled, proven)
+
+
+def _may_improve(bound: float, best: _Best, task: SplitTask) -> bool:
+    """Whether chains of this bound could be better than the best, by more than the tolerance."""
+    if best.chain is None:
+        return math.isfinite(bound)
+    return bound < best.value * (1.0 - _tolerance(task))
+
+
+def _tolerance(task: SplitTask) -> float:
+    """Half of the gap that is asked for: rounding must not make the proven one larger."""
+    return max(task.search.gap / 2.0, RELATIVE_TOLERANCE)
+
+
+def _offer_searched(cost: CostModel, body: Body, ends: tuple[int, int], best: _Best) -> float:
+    """Offers what the array search finds; returns its bound on all chains of this depth."""
+    task, proven = body.task, 0.0
     for roomy in (True, False):
         solution = _search(body, ends, roomy, task.search.node_limit - best.nodes)
         if solution is None:
-            best.settled = min(best.settled, bound)
-            return
+            return proven
         best.nodes += solution.nodes
-        if roomy:
-            proven = _proven(body, ends, solution)
-            best.settled = min(best.settled, max(proven, bound))
+        proven = _proven(body, ends, solution) if roomy else proven
         if solution.value is None:
-            return
+            return proven
         best.solver = f"enumeration of head and tail, {solution.solver}"
-        chain = task.chain(*ends, _stages(body, ends[0], solution))
+        chain = task.chain(*ends, _stages(body, ends[0], solution.segments))
         if not overflow(cost, task, chain):
             best.offer(cost, task, chain)
-            return
+            return proven
+    return proven
+
+
+def _offer_refined(cost: CostModel, body: Body, ends: tuple[int, int], best: _Best) -> float:
+    """Offers what the exact search finds below the best; returns its bound, 0 if it gave up."""
+    task = body.task
+    nodes = min(REFINING_NODES, task.search.node_limit - best.nodes)
+    found = Refinement(body=body, ends=ends, value=best.value, node_limit=max(0, nodes)).run()
+    best.nodes += found.nodes
+    if found.path is not None:
+        best.solver = "enumeration of head and tail, depth-first branch and bound"
+        best.offer(cost, task, task.chain(*ends, _stages(body, ends[0], found.path)))
+    if not found.complete:
+        return 0.0
+    return math.inf if best.chain is None else best.value * (1.0 - _tolerance(task))
 
 
 def _search(body: Body, ends: tuple[int, int], roomy: bool, nodes: int) -> SplitSolution | None:
@@ -161,8 +196,8 @@ def _proven(body: Body, ends: tuple[int, int], solution: SplitSolution) -> float
     return task.turns * per_turn
 
 
-def _stages(body: Body, head: int, solution: SplitSolution) -> tuple[tuple[str, int, int], ...]:
-    """Rows and units of the inner search as devices and units of the model."""
-    return tuple(
-        (body.holders[row], head + first, head + last) for row, first, last in solution.segments
-    )
+def _stages(
+    body: Body, head: int, segments: Iterable[tuple[int, int, int]]
+) -> tuple[tuple[str, int, int], ...]:
+    """Rows and units of an inner search as devices and units of the model."""
+    return tuple((body.holders[row], head + first, head + last) for row, first, last in segments)

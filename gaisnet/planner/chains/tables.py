@@ -125,6 +125,7 @@ def _ways(task: SplitTask, through: FloatArray, stage_s: FloatArray, joules: Flo
     return Ways(
         through_s=(through if merged else through.mean(axis=0)).T,
         stage_s=(stage_s.max(axis=0) if merged else stage_s.mean(axis=0)).T,
+        turns_s=(stage_s.max(axis=0, keepdims=True) if merged else stage_s).transpose(0, 2, 1),
         energy_j=(joules.sum(axis=0) / task.turns).T,
     )
 
