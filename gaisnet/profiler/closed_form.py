@@ -70,8 +70,8 @@ def _maps(model: FoundationModel, part: nn.Module, rows: int) -> int:
     for path, module in part.named_modules():
         if "original_module" in path.split("."):
             continue
-        if isinstance(module, (nn.Linear, Conv1D)):
-            weights += module.weight.numel()
+        if isinstance(module, (nn.Linear, Conv1D)) or "Router" in type(module).__name__:
+            weights += int(module.weight.numel())
         weights += _active_expert_weights(model.config, module)
     return 2 * rows * weights
 

@@ -14,7 +14,7 @@ from gaisnet.models.inputs import raw_inputs
 from gaisnet.models.stage import side_inputs
 from gaisnet.models.state import needs_gradient
 from gaisnet.profiler.passage import Listener, forward_inputs, run_pass
-from gaisnet.profiler.unpadded import as_without_padding
+from gaisnet.profiler.valueless import as_without_padding
 
 __all__ = ["Cuts", "hidden_before", "kv_bytes_per_token", "measure_cuts"]
 

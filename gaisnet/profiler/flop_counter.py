@@ -20,7 +20,7 @@ from torch.utils.flop_counter import flop_registry
 
 from gaisnet.models.foundation import FoundationModel
 from gaisnet.profiler.passage import Listener, Phase, run_pass
-from gaisnet.profiler.unpadded import as_without_padding
+from gaisnet.profiler.valueless import as_without_padding
 
 __all__ = ["UnitFlops", "count_flops", "looks_like_a_product"]
 

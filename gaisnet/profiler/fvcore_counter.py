@@ -22,7 +22,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from gaisnet.models.foundation import FoundationModel
 from gaisnet.profiler.passage import forward_inputs
-from gaisnet.profiler.unpadded import ASKS_FOR_TRACING
+from gaisnet.profiler.valueless import ASKS_FOR_TRACING
 
 __all__ = ["fvcore_flops"]
 
@@ -85,6 +85,7 @@ def _trace(call: nn.Module, tensors: tuple[Tensor, ...]) -> Counter[str]:
             analysis.unsupported_ops_warnings(False).uncalled_modules_warnings(False)
             analysis.tracer_warnings("none")
             analysis.set_op_handle(_ATTENTION, _attention_products)
+            analysis.set_op_handle("aten::_grouped_mm", _grouped_products)
             for norm in _NORMS:
                 analysis.set_op_handle(f"aten::{norm}", _nothing)
             logging.getLogger("fvcore").setLevel(logging.ERROR)
@@ -97,6 +98,12 @@ def _attention_products(inputs: Sequence[Any], outputs: Sequence[Any]) -> Counte
     query, key, value = (shape.type().sizes() for shape in inputs[:3])
     scores = _product(query[:-1]) * key[-2]
     return Counter(attention=scores * (query[-1] + value[-1]))
+
+
+def _grouped_products(inputs: Sequence[Any], outputs: Sequence[Any]) -> Counter[str]:
+    """Multiply-adds of experts: each row ``[rows, inner]`` meets one ``[inner, columns]``."""
+    rows, stacked = (shape.type().sizes() for shape in inputs[:2])
+    return Counter(experts=_product(rows) * stacked[-1])
 
 
 def _nothing(inputs: Sequence[Any], outputs: Sequence[Any]) -> Counter[str]:
@@ -130,8 +137,8 @@ class _ShapesOnly(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         aten = torch.ops.aten
-        if func in (aten.mm.default, aten.bmm.default):
-            left, right = args
+        if func in (aten.mm.default, aten.bmm.default, aten._grouped_mm.default):
+            left, right = args[:2]
             return left.new_zeros((*left.shape[:-1], right.shape[-1]))
         if func is aten.addmm.default:
             _, left, right = args

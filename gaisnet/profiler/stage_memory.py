@@ -21,7 +21,7 @@ from gaisnet.profiler.cuts import hidden_before
 from gaisnet.profiler.standins import fake_batch, make_fake, model_on_meta
 from gaisnet.profiler.storages import StorageTracker
 from gaisnet.profiler.timing import optimizer_of
-from gaisnet.profiler.unpadded import as_without_padding
+from gaisnet.profiler.valueless import as_without_padding
 from gaisnet.schema.model import ModelSpec, TunableSpec
 
 __all__ = ["StageMemory", "StageStep", "stage_memory", "watch_step"]

@@ -11,7 +11,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from gaisnet.models.attach import attach
 from gaisnet.models.foundation import FoundationModel
 from gaisnet.models.load import load_model
-from gaisnet.profiler.unpadded import as_without_padding
+from gaisnet.profiler.valueless import as_without_padding
 from gaisnet.schema.model import ModelSpec, TunableSpec
 
 __all__ = ["fake_batch", "make_fake", "make_hollow", "model_on_meta"]

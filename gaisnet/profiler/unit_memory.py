@@ -12,7 +12,7 @@ from gaisnet.models.foundation import FoundationModel
 from gaisnet.profiler.passage import Listener, Phase, run_pass
 from gaisnet.profiler.standins import fake_batch
 from gaisnet.profiler.storages import StorageTracker
-from gaisnet.profiler.unpadded import as_without_padding
+from gaisnet.profiler.valueless import as_without_padding
 
 __all__ = ["UnitMemory", "unit_memory"]
 

@@ -19,7 +19,7 @@ from gaisnet.profiler.standins import fake_batch, make_fake
 from gaisnet.profiler.storages import StorageTracker
 from gaisnet.profiler.timing import optimizer_of
 from gaisnet.profiler.unit_memory import unit_memory
-from gaisnet.profiler.unpadded import as_without_padding
+from gaisnet.profiler.valueless import as_without_padding
 
 from .small import FAMILIES, TUNABLES, on_meta, real, spec_of
 
