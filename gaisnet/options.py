@@ -28,6 +28,7 @@ __all__ = [
     "Labels",
     "ListPresets",
     "ModelArgument",
+    "ModelOnly",
     "ModelOption",
     "Objective",
     "Optimizer",
@@ -108,6 +109,7 @@ BatchSizes = Annotated[str, Option("--batch-sizes", help="Batch sizes to time, b
 Times = Annotated[bool, Option("--times/--no-times", help="Time the model, or only count.")]
 Threads = Annotated[int, Option("--threads", min=1, help="CPU threads to measure with.")]
 DeviceOnly = Annotated[bool, Option("--device-only", help="Measure this device, and no model.")]
+ModelOnly = Annotated[bool, Option("--model-only", help="Do not measure this device.")]
 ListPresets = Annotated[bool, Option("--list-presets", help="Show the catalogue of devices.")]
 
 # Of plan.

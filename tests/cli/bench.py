@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+os.environ.setdefault("HF_HUB_OFFLINE", "1")  # before transformers reads it
+
 import torch
 import yaml
 from safetensors.torch import save_file

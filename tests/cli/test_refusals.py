@@ -1,0 +1,302 @@
+"""What is wrong with a user's files, folders and disks: its exit code, one message, no debris."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from gaisnet import planner
+from gaisnet.report import read_run
+from gaisnet.schema.files import read_model
+from gaisnet.schema.plan import Plan
+from tests.cli.bench import ENVIRONMENT, OWNERS, Answer, command, fleet, job, write_yaml
+
+
+def refused(answer: Answer, code: int, *words: str) -> None:
+    """One message on standard error, with these words; nothing on standard output."""
+    assert answer.code == code, answer.err
+    assert answer.out == ""
+    assert answer.err.count("error: ") == 1
+    for word in words:
+        assert word in answer.err
+
+
+def nothing_written(folder: Path, name: str) -> None:
+    assert not (folder / name).exists()
+    assert not list(folder.rglob("*.tmp"))
+
+
+def edit(path: Path, change: Callable[[str], str]) -> None:
+    path.write_text(change(path.read_text()))
+
+
+PLAN = ("plan", "job.yaml", "-o", "new.json")
+EXECUTE = ("execute", "plan.json", "-o", "run")
+Here = Callable[..., Answer]
+
+
+@pytest.mark.parametrize(
+    ("file", "change", "words"),
+    [
+        ("job.yaml", None, ["job.yaml", "no such file"]),
+        ("fleet.yaml", None, ["fleet.yaml", "no such file"]),
+        ("profile.json", None, ["profile.json", "no such file"]),
+        ("job.yaml", lambda text: "a: b: c", ["job.yaml", "line 1, column 5"]),
+        ("profile.json", lambda text: text[:-20], ["profile.json", "not valid JSON"]),
+        ("job.yaml", lambda text: text + "tunabel: {}", ["tunabel", "did you mean 'tunable'"]),
+        (
+            "fleet.yaml",
+            lambda text: text.replace("flops_per_s: 1000000000.0", "flops_per_s: -1", 1),
+            ["devices[0].figures.flops_per_s", "-1", "greater than 0"],
+        ),
+        (
+            "fleet.yaml",
+            lambda text: text.replace("latency_s: 0.001", "latency_s: .nan", 1),
+            ["links[0].latency_s", "NaN", "finite"],
+        ),
+        (
+            "fleet.yaml",
+            lambda text: text.replace("samples: 24", "samples: 25", 1),
+            ["devices[0].data", "label_histogram sums to 24, but samples is 25"],
+        ),
+        ("job.yaml", lambda text: "schema_version: 9\n" + text, ["schema version 9"]),
+    ],
+    ids=[
+        "no-job",
+        "no-fleet",
+        "no-profile",
+        "malformed-yaml",
+        "malformed-json",
+        "unknown-field",
+        "negative-figure",
+        "nan-figure",
+        "inconsistent-figures",
+        "other-version",
+    ],
+)
+def test_a_faulty_input_file_is_refused_with_10(
+    here: Here, bench: Path, file: str, change: Callable[[str], str] | None, words: list[str]
+) -> None:
+    if change is None:
+        (bench / file).unlink()
+    else:
+        edit(bench / file, change)
+    refused(here(*PLAN), 10, *words)
+    nothing_written(bench, "new.json")
+
+
+def test_a_fleet_that_cannot_hold_the_model_is_infeasible_with_12(here: Here, bench: Path) -> None:
+    write_yaml(bench / "fleet.yaml", fleet(memory_bytes=2_000))
+    refused(here(*PLAN), 12, "→")
+    nothing_written(bench, "new.json")
+
+
+def test_a_profile_of_other_tuning_is_a_mismatch_with_14(here: Here, bench: Path) -> None:
+    write_yaml(bench / "job.yaml", job() | {"tunable": {"kind": "head"}})
+    refused(here(*PLAN), 14, "profile", "→")
+    nothing_written(bench, "new.json")
+
+
+def test_a_plan_for_another_model_is_a_mismatch_with_14(here: Here, bench: Path) -> None:
+    config = json.loads((bench / "vit" / "config.json").read_text())
+    (bench / "vit" / "model.safetensors").unlink()
+    config["intermediate_size"] *= 2
+    (bench / "vit" / "config.json").write_text(json.dumps(config))
+    write_yaml(bench / "job.yaml", job() | {"model": {"source": "vit", "weights": "random"}})
+    text = (bench / "plan.json").read_text()
+    old = json.loads(text)["inputs"]["job"]["sha256"]
+    new = subprocess.check_output(["sha256sum", bench / "job.yaml"], text=True).split()[0]
+    (bench / "plan.json").write_text(text.replace(old, new))
+    refused(here(*EXECUTE), 14, "model", "→")
+    nothing_written(bench, "run")
+
+
+def test_a_file_that_changed_after_planning_is_a_mismatch_with_14(here: Here, bench: Path) -> None:
+    edit(bench / "fleet.yaml", lambda text: text + "\n# edited\n")
+    refused(here(*EXECUTE), 14, "fleet", "→")
+    nothing_written(bench, "run")
+
+
+def test_a_device_that_the_fleet_lacks_is_a_mismatch_with_14(here: Here, bench: Path) -> None:
+    edit(bench / "plan.json", lambda text: text.replace('"edge-0"', '"ghost"'))
+    refused(here(*EXECUTE), 14, "ghost")
+    nothing_written(bench, "run")
+
+
+def test_data_that_is_missing_is_refused_with_10(here: Here, bench: Path) -> None:
+    (bench / f"{OWNERS[0]}.safetensors").unlink()
+    refused(here(*EXECUTE), 10, f"{OWNERS[0]}.safetensors")
+    nothing_written(bench, "run")
+
+
+@pytest.mark.parametrize("source", ["nowhere/at-all", "empty"])
+def test_a_model_that_is_not_there_is_refused_with_11(here: Here, bench: Path, source: str) -> None:
+    (bench / "empty").mkdir()
+    refused(here("profile", source, "--model-only", "-o", "p.json"), 11, source)
+    nothing_written(bench, "p.json")
+
+
+def test_an_existing_file_is_kept_without_force_with_2(here: Here, bench: Path) -> None:
+    (bench / "new.json").write_text("mine")
+    refused(here(*PLAN), 2, "new.json", "--force")
+    assert (bench / "new.json").read_text() == "mine"
+    assert here(*PLAN, "--force").code == 0
+
+
+def test_a_folder_with_a_run_is_not_started_again_with_2(here: Here, bench: Path) -> None:
+    assert here(*EXECUTE, "-q").code == 0
+    before = sorted((path, path.stat().st_mtime_ns) for path in (bench / "run").rglob("*"))
+    refused(here(*EXECUTE), 2, "--resume")
+    assert before == sorted((path, path.stat().st_mtime_ns) for path in (bench / "run").rglob("*"))
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("plan",),
+        ("plan", "job.yaml", "--scheme", "none"),
+        ("plan", "job.yaml", "--clusters", "0"),
+        ("plan", "job.yaml", "--seed", "-1"),
+        ("profile",),
+        ("profile", "vit", "--device-only"),
+        ("profile", "vit", "--tunable", "head", "--rank", "4"),
+        ("profile", "vit", "--batch-sizes", "1,x"),
+        ("execute",),
+        ("execute", "--resume", "run", "-o", "other"),
+        ("fly",),
+    ],
+    ids=" ".join,
+)
+def test_a_wrong_command_line_is_refused_with_2(here: Here, arguments: tuple[str, ...]) -> None:
+    answer = here(*arguments)
+    assert answer.code == 2, answer.err
+    assert answer.out == ""
+    assert answer.err
+
+
+def test_with_json_a_refusal_is_a_document(here: Here, bench: Path) -> None:
+    answer = here(*PLAN, "--format", "json", "--clusters", "50")
+    error = json.loads(answer.out)["error"]
+    assert error["exit_code"] == answer.code == 12
+    assert error["message"] in answer.err
+
+
+def test_a_full_disk_leaves_no_plan_with_15(here: Here, bench: Path) -> None:
+    limited = ["bash", "-c", 'ulimit -f 1; exec "$0" "$@"', *command("plan", "job.yaml")]
+    done = subprocess.run(
+        [*limited, "-o", "new.json"],
+        cwd=bench,
+        env=ENVIRONMENT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    refused(Answer(done.returncode, "", done.stderr), 15, "new.json", "→")
+    nothing_written(bench, "new.json")
+    refused(here("plan", "job.yaml", "-o", "/dev/full"), 15, "free some space")
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Path:
+    """A folder on a disk of its own, if we may mount one."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    return disk
+
+
+def run_on_small_disk(bench: Path, disk: Path, size: str) -> Answer:
+    """Executes with the run's folder on a disk that is too small for it."""
+    script = f'mount -t tmpfs -o size={size} tmpfs {disk} && exec "$0" "$@"'
+    arguments = command("execute", "plan.json", "-o", disk / "run")
+    mounted = ["unshare", "--mount", "--map-root-user", "bash", "-c", script, *arguments]
+    limited = ["bash", "-c", f'ulimit -f {size.rstrip("k")}; exec "$0" "$@"', *arguments]
+    may_mount = ["unshare", "--mount", "--map-root-user", "true"]
+    allowed = shutil.which("unshare") and not subprocess.run(may_mount, check=False).returncode
+    done = subprocess.run(
+        mounted if allowed else limited,
+        cwd=bench, env=ENVIRONMENT, capture_output=True, text=True, check=False, timeout=200,
+    )  # fmt: skip
+    return Answer(done.returncode, done.stdout, done.stderr)
+
+
+def test_a_disk_that_fills_up_fails_the_run_with_20_and_the_command_to_resume(
+    bench: Path, small_disk: Path
+) -> None:
+    answer = run_on_small_disk(bench, small_disk, "16k")
+    refused(answer, 20, "gaisnet execute --resume", "space")
+    assert "Traceback" not in answer.err
+
+
+def test_ctrl_c_saves_the_run_and_says_how_to_go_on_with_130(here: Here, bench: Path) -> None:
+    document = yaml.safe_load((bench / "job.yaml").read_text())
+    document["fine_tuning"]["rounds"] = 60
+    write_yaml(bench / "job.yaml", document)
+    assert here("plan", "job.yaml", "-o", "long.json", "-q").code == 0
+    running = subprocess.Popen(
+        command("execute", "long.json", "-o", "run"),
+        cwd=bench, env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    metrics = bench / "run" / "metrics.jsonl"
+    while running.poll() is None and (not metrics.exists() or metrics.read_text().count("\n") < 3):
+        time.sleep(0.02)
+    running.send_signal(signal.SIGINT)
+    out, err = running.communicate(timeout=60)
+    refused(Answer(running.returncode, out, "error: " + err.partition("error: ")[2]), 130)
+    assert "Traceback" not in err
+    assert "gaisnet execute --resume run" in err
+    record = read_run(bench / "run")
+    assert record.manifest.status == "interrupted"
+    assert 2 <= record.manifest.rounds_done < 60
+    goes_on = record.manifest.rounds_done + 2
+    again = here("execute", "--resume", "run", "--rounds", goes_on, "-q")
+    assert again.code == 0, again.err
+    assert len(read_run(bench / "run").rounds) == goes_on
+
+
+def test_ctrl_c_while_nothing_runs_yet_ends_with_130_too(bench: Path) -> None:
+    fifo = bench / "slow.yaml"
+    os.mkfifo(fifo)
+    waiting = subprocess.Popen(
+        command("plan", "slow.yaml", "-o", "new.json"),
+        cwd=bench, env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    with fifo.open("w"):
+        waiting.send_signal(signal.SIGINT)
+        out, err = waiting.communicate(timeout=60)
+    refused(Answer(waiting.returncode, out, err), 130, "nothing was written")
+    nothing_written(bench, "new.json")
+
+
+@pytest.fixture
+def unproven(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The planner's own plan, but for one proof."""
+    original = planner.plan
+
+    def without_proof(*arguments: Any, **options: Any) -> Plan:
+        made = original(*arguments, **options)
+        first, *others = made.certificates
+        weak = first.model_copy(update={"status": "feasible", "gap": 0.25})
+        return made.model_copy(update={"certificates": (weak, *others)})
+
+    monkeypatch.setattr(planner, "plan", without_proof)
+
+
+@pytest.mark.usefixtures("unproven")
+def test_a_plan_without_proof_is_written_marked_and_told_with_13(here: Here, bench: Path) -> None:
+    answer = here(*PLAN)
+    assert answer.code == 13
+    assert "proven only to a gap of 0.25; the plan is kept" in answer.err
+    assert "not proven optimal, gap 25.0 %" in answer.out
+    assert read_model(bench / "new.json", Plan).certificates[0].status == "feasible"
+    assert here(*PLAN, "--force", "--gap", "0.25", "-q").code == 0
+    assert here(*PLAN, "--force", "--gap", "0.2", "-q").code == 13
