@@ -41,7 +41,7 @@ class Partition:
     label_tv: float
 
 
-def partition(roster: Roster, clusters: int, headroom: float = 1.0) -> Partition:
+def partition(roster: Roster, clusters: int, headroom: float = 1.0, restarts: int = 8) -> Partition:
     """Divide the fleet into ``clusters`` clusters.
 
     Devices are only clustered with devices of the same edge, and owners only with owners of the
@@ -52,6 +52,7 @@ def partition(roster: Roster, clusters: int, headroom: float = 1.0) -> Partition
         roster: The fleet and the job.
         clusters: How many, in total.
         headroom: Factor on the memory that a cluster must have jointly.
+        restarts: Random starts of the search.
 
     Raises:
         InfeasibleError: There are fewer owners or more groups than clusters, or no partition
@@ -59,7 +60,7 @@ def partition(roster: Roster, clusters: int, headroom: float = 1.0) -> Partition
     """
     groups = _groups(roster)
     found = [
-        _divide(roster, group, count, headroom)
+        _divide(_problem(roster, group, count, headroom, restarts), group)
         for group, count in zip(groups, _shares(groups, clusters), strict=True)
     ]
     samples = sum(roster.samples.values())
@@ -124,11 +125,8 @@ def _shares(groups: Sequence[Group], clusters: int) -> list[int]:
     return counts
 
 
-def _divide(
-    roster: Roster, group: Group, clusters: int, headroom: float
-) -> tuple[list[Group], ClusterSolution]:
+def _divide(problem: ClusterProblem, group: Group) -> tuple[list[Group], ClusterSolution]:
     """Clusters of one group."""
-    problem = _problem(roster, group, clusters, headroom)
     solution = solve_clusters(problem)
     if not solution.assignment:
         raise InfeasibleError(
@@ -138,7 +136,7 @@ def _divide(
     devices = [*group.owners, *group.members]
     inside = [
         [d for d, c in zip(devices, solution.assignment, strict=True) if c == cluster]
-        for cluster in range(clusters)
+        for cluster in range(problem.clusters)
     ]
     return [
         Group(
@@ -151,7 +149,9 @@ def _divide(
     ], solution
 
 
-def _problem(roster: Roster, group: Group, clusters: int, headroom: float) -> ClusterProblem:
+def _problem(
+    roster: Roster, group: Group, clusters: int, headroom: float, restarts: int
+) -> ClusterProblem:
     spec, devices = roster.job.clustering, [*group.owners, *group.members]
     capacity, required = _memory(roster, group, clusters)
     histograms = {owner: roster.shard(owner).label_histogram or () for owner in group.owners}
@@ -174,6 +174,7 @@ def _problem(roster: Roster, group: Group, clusters: int, headroom: float) -> Cl
         min_devices=spec.min_devices,
         max_devices=spec.max_devices,
         seed=roster.job.seed,
+        restarts=restarts,
     )
 
 

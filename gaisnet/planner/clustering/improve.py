@@ -34,13 +34,21 @@ def score(data: ClusterArrays, assignment: IntArray) -> float:
 def improve(data: ClusterArrays, assignment: IntArray) -> tuple[IntArray, int]:
     """Best moves and swaps between two clusters until none is left; returns the sweeps as well.
 
-    Broken constraints count more than any gain, so that the first steps repair the start.
+    Broken constraints count more than any gain, so that the first steps repair the start. A pair
+    is looked at again only after one of its clusters has changed.
     """
-    current = assignment.copy()
+    current, moves = assignment.copy(), 0
+    changed = [0] * data.clusters
+    seen = dict.fromkeys(_pairs(data), -1)
     for sweep in range(MOST_SWEEPS):
-        moved = [_improve_pair(data, current, a, b) for a, b in _pairs(data)]
-        if not any(moved):
-            return current, sweep + 1
+        stale = [pair for pair in seen if seen[pair] < max(changed[k] for k in pair)]
+        if not stale:
+            return current, sweep
+        for a, b in stale:
+            seen[a, b] = moves
+            if _improve_pair(data, current, a, b):
+                moves += 1
+                changed[a] = changed[b] = moves
     return current, MOST_SWEEPS
 
 

@@ -19,6 +19,8 @@ from gaisnet.schema.plan import Certificate, ClusterPlan, Stage
 __all__ = ["Choice", "choose_clusters"]
 
 MOST_CLUSTERS = 16
+STARTS, QUICK_STARTS = 8, 2
+"""Random starts of the clustering."""
 HEADROOMS = (1.0, 1.15, 1.4, 2.0, 0.0)
 """Factors on the joint memory that clusters are asked for, in turn. It is an estimate at one depth
 of head and tail: more of it may make splits possible, none at all leaves all to the splits."""
@@ -73,12 +75,13 @@ def _best_number(roster: Roster) -> Choice:
     failures: dict[int, InfeasibleError] = {}
     for clusters in range(1, min(len(roster.owners), MOST_CLUSTERS) + 1):
         try:
-            tried[clusters] = _hfsl(roster, clusters, explain=False)
+            tried[clusters] = _hfsl(roster, clusters, quick=True)
         except InfeasibleError as error:
             failures[clusters] = error
     if not tried:
         return _hfsl(roster, min(failures))
     best = min(tried, key=lambda k: (tried[k].score(roster), k))
+    tried[best] = min(_hfsl(roster, best), tried[best], key=lambda c: c.score(roster))
     number = _number_certificate(roster, tried, failures, best)
     return replace(tried[best], certificates=(number, *tried[best].certificates))
 
@@ -114,16 +117,16 @@ def _given(roster: Roster, clusters: int) -> Certificate:
     )
 
 
-def _hfsl(roster: Roster, clusters: int, *, explain: bool = True) -> Choice:
+def _hfsl(roster: Roster, clusters: int, *, quick: bool = False) -> Choice:
     """One number of clusters; asks for more joint memory if a cluster cannot be split.
 
-    ``explain`` has the error say what would mend it, which takes a search of its own.
+    ``quick`` tries less, and its error does not say what would mend the cluster.
     """
     unsplit: list[Partition] = []
     unclustered: list[InfeasibleError] = []
-    for headroom in HEADROOMS:
+    for headroom in HEADROOMS[:: len(HEADROOMS) - 1] if quick else HEADROOMS:
         try:
-            found = partition(roster, clusters, headroom)
+            found = partition(roster, clusters, headroom, QUICK_STARTS if quick else STARTS)
         except InfeasibleError as error:
             unclustered.append(error)
             continue
@@ -133,7 +136,7 @@ def _hfsl(roster: Roster, clusters: int, *, explain: bool = True) -> Choice:
             unsplit.append(found)
     if not unsplit:
         raise unclustered[0]
-    return _settle(roster, unsplit[0], explain=explain)
+    return _settle(roster, unsplit[0], explain=not quick)
 
 
 def _settle(roster: Roster, found: Partition, *, explain: bool = False) -> Choice:
