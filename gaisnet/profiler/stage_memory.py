@@ -8,10 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.utils.checkpoint import checkpoint
 
 from gaisnet.models.foundation import FoundationModel
 from gaisnet.models.stage import Stage, make_stage, side_inputs
@@ -55,6 +57,7 @@ def stage_memory(
     *,
     tokens: int | None = None,
     seed: int = 0,
+    checkpointing: bool = False,
 ) -> StageMemory:
     """Memory of units ``first`` to ``last`` in a training step.
 
@@ -67,6 +70,8 @@ def stage_memory(
         optimizer: What updates the tuned parameters.
         tokens: Sequence length, for text.
         seed: Seed of the batch.
+        checkpointing: Whether blocks keep their input only and run again in the backward pass
+            (activation checkpointing, Chen et al., arXiv 1604.06174).
 
     Raises:
         ModelError: The model cannot be built or cut, or there are no such units.
@@ -80,7 +85,10 @@ def stage_memory(
     with mode, as_without_padding():
         if hidden is not None:
             hidden = torch.empty(hidden.shape, dtype=hidden.dtype)
-        return watch_step(StageStep(model, first, last, batch, hidden, optimizer))
+        step = StageStep(model, first, last, batch, hidden, optimizer)
+        if checkpointing:
+            step.checkpoint_blocks()
+        return watch_step(step)
 
 
 class StageStep:
@@ -115,6 +123,15 @@ class StageStep:
         tuned = list(self.stage.parameters_tuned().values())
         self._optimizer = optimizer_of(tuned, optimizer) if tuned else None
         self._gradient: Tensor | None = None
+
+    def checkpoint_blocks(self) -> None:
+        """Let every block keep nothing but its input."""
+        blocks = self.stage.shell.get_submodule(self._model.anatomy.block_path)
+        for index, block in enumerate(blocks.children()):
+            if self.stage.first_unit <= index + 1 <= self.stage.last_unit:
+                block.forward = partial(
+                    checkpoint, block.forward, use_reentrant=False, preserve_rng_state=False
+                )
 
     def resident(self) -> list[Tensor]:
         """Parameters and buffers that the stage holds."""

@@ -44,14 +44,19 @@ class Geometry:
     """Whether the feed-forward part has a gate (three maps instead of two)."""
     tokens: int
     blocks: int
+    experts: int = 0
+    """Experts to choose from, each as wide as ``inner``; 0 for a plain block."""
+    visited: int = 1
+    """Experts that a token visits."""
 
     @property
     def linear_weights(self) -> int:
-        """Weights of the linear maps of a block."""
+        """Weights of the linear maps of a block that one token meets."""
         queries = self.width * self.heads * self.head_dim
         keys = self.width * self.kv_heads * self.head_dim
         maps = 3 if self.gated else 2
-        return 2 * queries + 2 * keys + maps * self.width * self.inner
+        router = self.width * self.experts
+        return 2 * (queries + keys) + self.visited * maps * self.width * self.inner + router
 
     def linear_flops(self, extra_tokens: int = 0) -> int:
         """Of one sample's pass through a block's linear maps."""
@@ -125,6 +130,13 @@ FAMILIES: dict[str, Small] = {
     "llama": _grouped(transformers.LlamaConfig, "LlamaForCausalLM"),
     "qwen2": _grouped(transformers.Qwen2Config, "Qwen2ForCausalLM"),
     "qwen3": _grouped(transformers.Qwen3Config, "Qwen3ForCausalLM", head_dim=8),
+    "mixtral": Small(
+        transformers.MixtralConfig(
+            **_GROUPED, **_SPECIAL, num_local_experts=4, num_experts_per_tok=2
+        ),
+        "MixtralForCausalLM",
+        _geometry(kv_heads=2, gated=True, experts=4, visited=2),
+    ),
     "clip": Small(
         transformers.CLIPVisionConfig(**_SIZES, image_size=16, patch_size=4),
         "CLIPVisionModel",

@@ -8,7 +8,9 @@ import pytest
 import torch
 import transformers
 from torch.utils.flop_counter import FlopCounterMode
+from transformers.models.whisper.modeling_whisper import WhisperEncoder
 
+from gaisnet.models import FoundationModel, find_anatomy
 from gaisnet.profiler.closed_form import closed_form_flops, known_family
 from gaisnet.profiler.flop_counter import count_flops, looks_like_a_product
 from gaisnet.profiler.fvcore_counter import fvcore_flops
@@ -193,6 +195,30 @@ def test_a_product_without_a_formula_is_named(folder: Path) -> None:
 )
 def test_product_like_operators_are_known_by_name(operator: str, is_product: bool) -> None:
     assert looks_like_a_product(operator) is is_product
+
+
+def test_a_sound_encoder_is_counted_with_its_convolutions() -> None:
+    """Whisper's encoder: two convolutions over 2 s frames, of which s are left."""
+    sizes = {"encoder_layers": 2, "encoder_attention_heads": 4, "encoder_ffn_dim": 40}
+    config = transformers.WhisperConfig(d_model=24, max_source_positions=20, **sizes)
+    config.is_encoder_decoder = False
+    with torch.device("meta"):
+        module = WhisperEncoder(config).requires_grad_(True).eval()
+    inputs = {"input_features": torch.zeros(1, config.num_mel_bins, 40, device="meta")}
+    model = FoundationModel(
+        module=module,
+        config=config,
+        task="features",
+        spec=ModelSpec(source="whisper"),
+        anatomy=find_anatomy(module, inputs),
+    )
+    counted = [unit.forward_flops for unit in count_flops(model, None, 0)]
+    block = 2 * 20 * (4 * 24**2 + 2 * 24 * 40) + 4 * 20**2 * 24
+    prologue = 2 * 3 * 24 * (40 * config.num_mel_bins + 20 * 24)
+    assert counted == [prologue, block, block, 0]
+    assert closed_form_flops(model, 20) == counted
+    make_hollow(model)
+    assert fvcore_flops(model, None, 0) == counted
 
 
 def test_an_unknown_family_has_no_closed_form(folder: Path) -> None:

@@ -67,13 +67,34 @@ def test_a_stage_uses_what_was_predicted_without_allocating_it(
     assert predicted.input_bytes == used.input_bytes
 
 
+@pytest.mark.parametrize(("family", "tunable"), [("vit", "full"), ("gpt2", "lora")])
+def test_checkpointed_blocks_keep_their_input_only(family: str, tunable: str, folder: Path) -> None:
+    spec, batch_size = spec_of(family, folder), 8
+    chosen = (spec, TUNABLES[tunable], 1, 3, batch_size)
+    plain, predicted = stage_memory(*chosen), stage_memory(*chosen, checkpointing=True)
+    used = _really_used(real(family, folder, tunable), 1, 3, batch_size, "adamw", True)
+    assert predicted.peak_bytes == pytest.approx(used.peak_bytes, rel=_CLOSE)
+    assert predicted.saved_bytes == used.saved_bytes
+    hidden_bytes = batch_size * FAMILIES[family].geometry.tokens * 24 * 4
+    assert predicted.saved_bytes == pytest.approx(3 * hidden_bytes, rel=0.05)
+    assert predicted.peak_bytes < plain.peak_bytes
+
+
 def _really_used(
-    model: FoundationModel, first: int, last: int, batch_size: int, optimizer: Optimizer
+    model: FoundationModel,
+    first: int,
+    last: int,
+    batch_size: int,
+    optimizer: Optimizer,
+    checkpointing: bool = False,
 ) -> StageMemory:
     batch = model.example_inputs(batch_size)
     hidden = hidden_before(model, first, batch)
     received = None if hidden is None else hidden.clone()
-    return watch_step(StageStep(model, first, last, batch, received, optimizer))
+    step = StageStep(model, first, last, batch, received, optimizer)
+    if checkpointing:
+        step.checkpoint_blocks()
+    return watch_step(step)
 
 
 @pytest.mark.parametrize("tunable", ["full", "lora", "adapter"])
