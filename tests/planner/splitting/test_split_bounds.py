@@ -22,6 +22,7 @@ from gaisnet.planner.splitting.subset_dp import SubsetProgramme
 from gaisnet.planner.splitting.symmetry import interchangeable
 from gaisnet.planner.splitting.tables import ChainTables, chain_tables, root_tables
 from tests.planner.splitting.oracle import OBJECTIVES, brute_force, random_problem
+from tests.planner.splitting.test_split_instance import random_instance
 
 few = settings(max_examples=80, deadline=None)
 seeds = st.integers(0, 10**6)
@@ -116,3 +117,14 @@ def test_searches_that_escalate_at_once_stay_exact(
         for objective in OBJECTIVES:
             answer = solve_split(problem, objective, solver="exact", node_limit=None)
             assert (answer.value or math.inf) == pytest.approx(best[objective] or math.inf)
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_astar_keeps_the_cheapest_way_to_each_state(seed: int) -> None:
+    """Large prices make the estimates poor, so that dear ways are found before cheap ones."""
+    instance = random_instance(seed, devices=6, units=8)
+    tables = chain_tables(instance, "energy")
+    prices = random_prices(tables, np.random.default_rng(seed))
+    ways = completion(tables, prices)
+    found = AStar(tables, prices, ways, interchangeable(tables), math.inf).run(Budget())
+    assert found.value == pytest.approx(optimum(tables))
