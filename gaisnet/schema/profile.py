@@ -16,6 +16,8 @@ from gaisnet.schema.base import (
     Sha256,
     Strict,
 )
+from gaisnet.schema.leakage import LeakageRow
+from gaisnet.schema.link import LinkPart
 from gaisnet.schema.model import ModelSpec, TunableSpec
 
 __all__ = [
@@ -170,13 +172,16 @@ class ModelPart(Strict):
     flops_disagreement: Fraction = 0.0
     """Largest relative distance between two witnesses of one unit."""
     warnings: tuple[str, ...] = ()
+    leakage: tuple[LeakageRow, ...] = ()
+    """One row a cut, if it was asked for with a sample of data."""
 
 
 class Profile(Strict):
-    """What ``gaisnet profile`` writes; either part may be absent."""
+    """What ``gaisnet profile`` writes; any part may be absent."""
 
     schema_version: Literal[1] = 1
     device: DevicePart | None = None
     model: ModelPart | None = None
+    link: LinkPart | None = None
     seed: Count = 0
     tool_versions: dict[str, str] = Field(default_factory=dict)

@@ -1,0 +1,47 @@
+"""What carries bytes between this device and another, as measured, in a profile."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from gaisnet.schema.base import Bytes, NonNegative, Positive, PositiveCount, Strict
+
+__all__ = ["LinkPart", "LinkRate", "TransferTime"]
+
+
+class TransferTime(Strict):
+    """Repeated transfers of one size, each until the other end has said that it has all."""
+
+    payload_bytes: Bytes
+    median_s: NonNegative
+    spread_s: NonNegative
+    """Half the distance between the first and the third quartile."""
+    samples: PositiveCount
+
+
+class LinkRate(Strict):
+    """One direction."""
+
+    bandwidth_bits_per_s: Positive
+    """Payload over time beyond the round trip: the slope of a robust line over the sizes."""
+    spread_bits_per_s: NonNegative
+    """Half the distance between the quartiles of the slopes of single rounds."""
+    transfers: Annotated[tuple[TransferTime, ...], Field(min_length=2)]
+
+
+class LinkPart(Strict):
+    """A link as a plain TCP stream has it; what a fleet's ``links`` take."""
+
+    peer: str
+    """``HOST:PORT`` of the other end."""
+    transport: Literal["tcp"] = "tcp"
+    latency_s: NonNegative
+    """One way: half the median round trip of the smallest message."""
+    latency_spread_s: NonNegative
+    """Half the distance between the quartiles of the same."""
+    to_peer: LinkRate
+    from_peer: LinkRate
+    moved_bytes: Bytes
+    """Payload that the measurement itself sent, both ways together."""
