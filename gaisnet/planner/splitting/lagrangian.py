@@ -159,16 +159,19 @@ def improve_prices(
         path = relaxed_path(tables, ways)
         if is_chain(tables, path) and tables.cost_of(path) < incumbent:
             chain, incumbent = path, tables.cost_of(path)
-        stale += 1
+        stale = 0 if ways.bound > best_bound + 1e-4 * abs(best_bound) else stale + 1
         if ways.bound > best_bound:
-            stale = 0 if ways.bound > best_bound + 1e-4 * abs(best_bound) else stale
             best, best_bound = prices, ways.bound
-        if best_bound >= incumbent * (1 - 1e-9) or step < 1e-3 or (budget and budget.exhausted):
+        if best_bound >= incumbent * (1 - 1e-9) or step < 1e-3 or _spent(budget):
             break
         if stale >= 5:
             step, stale, prices = step / 2, 0, best
         prices = _polyak(tables, prices, path, step * _distance(ways.bound, incumbent))
     return best, best_bound, chain, incumbent
+
+
+def _spent(budget: Budget | None) -> bool:
+    return budget is not None and budget.exhausted
 
 
 def _distance(bound: float, incumbent: float) -> float:

@@ -7,6 +7,7 @@ from typing import Literal
 
 import numpy as np
 
+from gaisnet.errors import UnprovenError
 from gaisnet.planner.splitting.budget import RELATIVE_TOLERANCE, Budget, Found
 from gaisnet.planner.splitting.evaluate import evaluate_split, objective_value
 from gaisnet.planner.splitting.exact import search_instance
@@ -61,8 +62,9 @@ def solve_split(
         status ``infeasible``, ``value``, ``bound`` and ``gap`` are None and ``reason`` says why.
 
     Raises:
-        ValueError: The objective or solver has no such name, or the limits ran out before
-            anything was found or ruled out.
+        ValueError: The objective or solver has no such name, or ``subset_dp`` was asked for with
+            more than 12 devices.
+        UnprovenError: The limits ran out before anything was found or ruled out.
     """
     answer = solve_instance(
         translate(problem),
@@ -96,7 +98,7 @@ def solve_instance(
     """``solve_split`` for an instance; devices in ``segments`` are its rows.
 
     Raises:
-        ValueError: As ``solve_split``.
+        ValueError, UnprovenError: As ``solve_split``.
     """
     _check_names(objective, solver)
     nodes = _default_nodes(instance) if node_limit == "auto" else node_limit
@@ -180,9 +182,10 @@ def _answer(found: Found, objective: Objective, name: str, budget: Budget) -> Sp
     if found.path is None and found.bound == math.inf:
         return blank
     if found.path is None:
-        raise ValueError(
+        raise UnprovenError(
             f"nothing was found or ruled out within {budget.nodes} nodes and "
-            f"{budget.seconds:.1f} s; raise node_limit or time_limit_s"
+            f"{budget.seconds:.1f} s",
+            hint="raise node_limit or time_limit_s",
         )
     return _certified(blank.model_copy(update={"bound": found.bound}), found.path, found.value)
 

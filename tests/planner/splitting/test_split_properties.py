@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gaisnet.errors import UnprovenError
 from gaisnet.planner import SplitProblem, evaluate_split, solve_split
 from tests.planner.splitting.oracle import OBJECTIVES, random_fields, random_problem
 
@@ -172,5 +173,5 @@ def test_a_stopped_search_still_brackets_the_optimum(seed: int, objective: Any) 
 
 def test_a_limit_that_leaves_nothing_known_is_an_error() -> None:
     problem = crowded(0, kinds=9, each=1, units=14)
-    with pytest.raises(ValueError, match="raise node_limit"):
+    with pytest.raises(UnprovenError, match="raise node_limit"):
         solve_split(problem, "period", solver="exact", node_limit=0)
