@@ -156,6 +156,9 @@ class Checkpoints:
         return [path for _, path in sorted((int(m[1]), path) for m, path in numbered if m)]
 
     def _prune(self) -> None:
+        """Also what a killed process left half-written."""
+        for path in self._folder.glob(".tmp-*"):
+            shutil.rmtree(path, ignore_errors=True)
         for path in self._all()[: -self._keep]:
             shutil.rmtree(path, ignore_errors=True)
 

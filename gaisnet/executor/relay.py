@@ -50,10 +50,11 @@ class Relay:
 
         With ``handover: relay`` the first owner gets them; the others get them by ``hand_over``.
         """
+        edge, domain = cluster.edge, domain_of(cluster, self.personal)
         for device, stops in self._devices(cluster, down=True):
             names = _names(self.facts, stops)
             if names:
-                parcel = self._give(cluster, moment, device, names)
+                parcel = self._give(edge, domain, moment, device, names, key=cluster.id)
                 self._set(parcel, stops, moment)
 
     def hand_over(self, cluster: ClusterPlan, giver: Owner, taker: Owner, moment: Moment) -> None:
@@ -64,7 +65,7 @@ class Relay:
         edge, domain = Address(cluster.edge, COORDINATOR), domain_of(cluster, self.personal)
         sent = self.dispatcher.send(self._get(stops, moment, cluster.edge), edge)
         reply = self.dispatcher.call(
-            edge, "pass_on", domain, moment, taker.device, parcels=[sent], keys=(giver.device,)
+            edge, "pass_on", domain, moment, taker.device, parcels=[sent], keys=(cluster.id,)
         )
         stops = owner_stops(cluster, self.plan.n_units, taker)
         self._set(reply.parcels[0], stops, moment)
@@ -82,33 +83,45 @@ class Relay:
             source = device if owned else stops[0].stage
             weight = samples[device] if owned else 0
             self.dispatcher.call(
-                edge, "collect_stages", pool, source, weight, domain, moment, parcels=[sent]
+                edge,
+                "collect_stages",
+                *(pool, source, weight, domain, moment),
+                parcels=[sent],
+                keys=(cluster.id,),
             )
-        self.dispatcher.call(edge, "close_cluster", cluster.id, domain, sum(samples.values()))
+        self.dispatcher.call(
+            edge,
+            "close_cluster",
+            *(cluster.id, domain, sum(samples.values())),
+            keys=(cluster.id, domain),
+        )
 
     def average_edges(self) -> None:
         """Each edge averages its clusters, per domain."""
         for edge, domain, _ in self._edge_domains():
-            self.dispatcher.call(Address(edge, COORDINATOR), "close", edge_pool(domain), domain)
+            address = Address(edge, COORDINATOR)
+            self.dispatcher.call(address, "close", edge_pool(domain), domain, keys=(domain,))
 
     def average_cloud(self, moment: Moment) -> None:
         """Edges → cloud, the average over the edges per domain, cloud → edges."""
         cloud = Address(cloud_of(self.plan), COORDINATOR)
         held = list(self._edge_domains())
         for edge, domain, samples in held:
-            parcel = self._call(edge, "give", domain, moment, cloud.device)
+            parcel = self._give(edge, domain, moment, cloud.device)
             sent = self.dispatcher.send(parcel, cloud)
-            self.dispatcher.call(
-                cloud, "collect_edge", edge, samples, domain, moment, parcels=[sent]
-            )
+            arguments = edge, samples, domain, moment
+            keys = (cloud_pool(domain),)
+            self.dispatcher.call(cloud, "collect_edge", *arguments, parcels=[sent], keys=keys)
         for domain in sorted({domain for _, domain, _ in held}):
-            self.dispatcher.call(cloud, "close", cloud_pool(domain), domain)
+            pool = cloud_pool(domain)
+            self.dispatcher.call(cloud, "close", pool, domain, keys=(pool, domain))
         for edge, domain, _ in held:
             if edge != cloud.device:
-                parcel = self._call(cloud.device, "give", domain, moment, edge)
-                sent = self.dispatcher.send(parcel, Address(edge, COORDINATOR))
+                address = Address(edge, COORDINATOR)
+                parcel = self._give(cloud.device, domain, moment, edge)
+                sent = self.dispatcher.send(parcel, address)
                 self.dispatcher.call(
-                    Address(edge, COORDINATOR), "take", domain, moment, parcels=[sent]
+                    address, "take", domain, moment, parcels=[sent], keys=(domain,)
                 )
 
     def _edge_domains(self) -> Iterator[tuple[str, str, int]]:
@@ -133,13 +146,19 @@ class Relay:
                 yield stop.address.device, (stop,)
 
     def _give(
-        self, cluster: ClusterPlan, moment: Moment, device: str, names: tuple[str, ...]
+        self,
+        giver: str,
+        domain: str,
+        moment: Moment,
+        receiver: str,
+        names: tuple[str, ...] | None = None,
+        key: str | None = None,
     ) -> Parcel:
-        domain = domain_of(cluster, self.personal)
-        return self._call(cluster.edge, "give", domain, moment, device, names)
-
-    def _call(self, device: str, method: str, *arguments: object) -> Parcel:
-        reply = self.dispatcher.call(Address(device, COORDINATOR), method, *arguments)
+        """Modules from a coordinator; on the clock, calls with one key keep their order."""
+        arguments = domain, moment, receiver, names
+        reply = self.dispatcher.call(
+            Address(giver, COORDINATOR), "give", *arguments, keys=(key or domain,)
+        )
         return reply.parcels[0]
 
     def _get(self, stops: tuple[Stop, ...], moment: Moment, receiver: str) -> Parcel:
