@@ -10,7 +10,7 @@ import transformers
 from gaisnet.errors import ModelError
 from gaisnet.models import FoundationModel, check_split
 from gaisnet.schema.model import FullSpec, LoraSpec
-from tests.models.tiny import REFUSED, TINY, tiny_model
+from tests.models.tiny import REFUSED, TINY, tiny_config, tiny_model
 
 __all__ = ["tuned"]
 
@@ -29,8 +29,11 @@ def main() -> None:
     """Check every tiny model and print the count, and what is refused."""
     torch.set_num_threads(1)
     transformers.logging.set_verbosity_error()
-    exact = sum(check_split(tuned(name)).ok for name in TINY)
-    sys.stdout.write(f"{exact} of {len(TINY) + len(REFUSED)} are cut exactly\n")
+    exact = [name for name in TINY if check_split(tuned(name)).ok]
+    of = f"of {len(TINY) + len(REFUSED)} configurations"
+    types = {tiny_config(name)["model_type"] for name in exact}
+    every = {tiny_config(name)["model_type"] for name in (*TINY, *REFUSED)}
+    sys.stdout.write(f"{len(exact)} {of} ({len(types)} of {len(every)} model types) are exact\n")
     for name in REFUSED:
         try:
             tiny_model(name)
