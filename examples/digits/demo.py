@@ -19,7 +19,7 @@ from examples.digits.commands import CommandFailed, gaisnet
 from examples.digits.files import TUNABLE, Setting, write_job_folder
 from examples.digits.outcome import accuracy, read_outcome
 from examples.digits.pretrain import RECIPE, Recipe
-from examples.digits.story import introduce, show_outcome, show_shares
+from examples.digits.story import head_line, introduce, show_outcome, show_shares
 
 __all__ = ["main", "run_demo"]
 
@@ -29,7 +29,7 @@ OURS = ("fleet.yaml", "job.yaml")
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the demo; returns the exit code."""
     options = _parse(arguments)
-    console = Console(highlight=False)
+    console = _console()
     setting = Setting(alpha=options.alpha, seed=options.seed, rounds=options.rounds)
     try:
         _make_room(options.folder)
@@ -50,7 +50,7 @@ def run_demo(
     console: Console,
     recipe: Recipe = RECIPE,
     cache: Path | None = None,
-) -> None:
+) -> dict[str, float]:
     """The whole demo, into an empty folder.
 
     Args:
@@ -60,14 +60,17 @@ def run_demo(
         recipe: Of the pre-training on letters.
         cache: Where pre-trained models are kept; by default the user's cache folder.
 
+    Returns:
+        Test accuracy ``before`` and ``after`` tuning.
+
     Raises:
         CommandFailed: One of the three commands failed.
     """
     started = time.perf_counter()
     transformers.utils.logging.disable_progress_bar()
     introduce(console)
-    console.rule("[bold]1  A model that knows letters, and everyone's own digits", align="left")
-    console.print("(pre-training takes about 20 seconds the first time, and is then cached)")
+    head_line(console, "1  A model that knows letters, and everyone's own digits")
+    console.print("Pre-training takes about 20 seconds the first time, and is then cached.")
     write_job_folder(folder, setting, recipe, cache)
     show_shares(console, folder)
     _run_commands(folder, console)
@@ -80,17 +83,24 @@ def run_demo(
     }
     show_outcome(console, outcome, accuracies, folder)
     console.print(f"\nAll of it took {time.perf_counter() - started:.0f} s.")
+    return accuracies
 
 
 def _run_commands(folder: Path, console: Console) -> None:
     job, profile, plan = folder / "job.yaml", folder / "profile.json", folder / "plan.json"
-    console.rule("[bold]2  What does each layer cost?", align="left")
+    head_line(console, "2  What does each layer cost?")
     targets = ",".join(TUNABLE["targets"])
     gaisnet(console, "profile", folder / "model", "--targets", targets, "-o", profile)
-    console.rule("[bold]3  Who holds what, and who tunes with whom?", align="left")
+    head_line(console, "3  Who holds what, and who tunes with whom?")
     gaisnet(console, "plan", job, "-o", plan)
-    console.rule("[bold]4  Tune together, then answer", align="left")
+    head_line(console, "4  Tune together, then answer")
     gaisnet(console, "execute", plan, "-o", folder / "run")
+
+
+def _console() -> Console:
+    """As wide as the terminal; where there is none, as wide as the commands' own tables."""
+    console = Console(highlight=False)
+    return console if console.is_terminal else Console(highlight=False, width=120)
 
 
 def _make_room(folder: Path) -> None:

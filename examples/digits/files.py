@@ -42,10 +42,11 @@ class Setting:
     """Of the split into training and test data, the shares, the new head and the order."""
     scheme: str = "hfsl"
     rounds: int = 8
-    local_steps: int = 8
+    local_steps: int = 4
     batch_size: int = 16
     learning_rate: float = 5e-3
-    intra: str = "merge"
+    intra: str = "sequential"
+    memory: str = "scaled"
     eval_every: int = 1
 
 
@@ -99,7 +100,11 @@ def write_job_folder(
     labels = _write_shares(folder, train, setting)
     test.save(folder / "heldout" / "all.safetensors")
     _write_questions(folder, test, setting.seed)
-    _write_yaml(folder / "fleet.yaml", fleet_document(labels), "Who takes part: gaisnet's fleet.")
+    _write_yaml(
+        folder / "fleet.yaml",
+        fleet_document(labels, setting.memory),
+        "Who takes part: gaisnet's fleet.",
+    )
     _write_yaml(folder / "job.yaml", _job_document(setting), "What is to be done: gaisnet's job.")
 
 

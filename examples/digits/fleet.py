@@ -28,10 +28,14 @@ EDGES = {"edge-north": "nuc-core-i7-1360p", "edge-south": "server-xeon-e-2388g"}
 CLOUD = {"datacentre": "server-epyc-7763"}
 
 MEBIBYTE = 2**20
-MEMORY_MIB = {"phone": 4, "pi": 1, "laptop": 7, "jetson": 7, "edge": 18, "cloud": 64}
+MEMORY_MIB: dict[str, dict[str, float]] = {
+    "scaled": {"phone": 2, "pi": 1, "laptop": 3.5, "jetson": 2, "edge": 4, "cloud": 64},
+    "scaled-for-merging": {"phone": 4, "pi": 1, "laptop": 7, "jetson": 7, "edge": 18, "cloud": 64},
+    "ample": {},
+}
 """The model is a thousandth of one that would fill such devices, so their memory is scaled down
-with it: no device with data could tune the whole model, and no edge server could for all four
-devices of its site at once."""
+with it: with ``scaled`` no device but the cloud could tune the whole model. Stages that work on
+the merged batches of four owners need more. ``ample`` is what the devices really have."""
 
 LINKS: tuple[dict[str, Any], ...] = (
     {"between": ["end", "edge"], "bandwidth_bits_per_s": 200e6, "latency_s": 0.002},
@@ -43,19 +47,23 @@ LINKS: tuple[dict[str, Any], ...] = (
 """Wi-Fi 6 at a site, fibre between sites and to the cloud."""
 
 
-def fleet_document(labels: Mapping[str, NDArray[np.int64]]) -> dict[str, Any]:
+def fleet_document(
+    labels: Mapping[str, NDArray[np.int64]], memory: str = "scaled"
+) -> dict[str, Any]:
     """The fleet as ``fleet.yaml`` has it.
 
     Args:
         labels: The labels of each end device's own samples.
+        memory: Which of ``MEMORY_MIB``.
     """
+    limits = MEMORY_MIB[memory]
     ends = [_end_device(name, labels[name]) for name in END_DEVICES]
-    edges = [_server(name, "edge", preset) for name, preset in EDGES.items()]
-    clouds = [_server(name, "cloud", preset) for name, preset in CLOUD.items()]
+    servers = [{"id": name, "tier": "edge", "preset": preset} for name, preset in EDGES.items()]
+    servers += [{"id": name, "tier": "cloud", "preset": preset} for name, preset in CLOUD.items()]
     return {
         "schema_version": 1,
         "name": "two-sites",
-        "devices": ends + edges + clouds,
+        "devices": [_limited(device, limits) for device in ends + servers],
         "links": [dict(link) for link in LINKS],
     }
 
@@ -66,12 +74,11 @@ def share_path(device: str) -> str:
 
 
 def _end_device(name: str, labels: NDArray[np.int64]) -> dict[str, Any]:
-    kind, site = name.split("-")
+    _, site = name.split("-")
     return {
         "id": name,
         "tier": "end",
         "preset": END_DEVICES[name],
-        "memory_bytes": MEMORY_MIB[kind] * MEBIBYTE,
         "edge": f"edge-{site}",
         "data": {
             "path": share_path(name),
@@ -81,6 +88,10 @@ def _end_device(name: str, labels: NDArray[np.int64]) -> dict[str, Any]:
     }
 
 
-def _server(name: str, tier: str, preset: str) -> dict[str, Any]:
-    memory_bytes = MEMORY_MIB[tier] * MEBIBYTE
-    return {"id": name, "tier": tier, "preset": preset, "memory_bytes": memory_bytes}
+def _limited(device: dict[str, Any], limits: Mapping[str, float]) -> dict[str, Any]:
+    """The device with its kind's (or tier's) memory, if that is limited."""
+    kind = device["id"].split("-")[0] if device["tier"] == "end" else device["tier"]
+    if kind not in limits:
+        return device
+    first = {key: device[key] for key in ("id", "tier", "preset")}
+    return {**first, "memory_bytes": int(limits[kind] * MEBIBYTE), **device}

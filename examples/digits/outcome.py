@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import warnings
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from peft import PeftModel
 from safetensors.torch import load_file
 from transformers import ViTForImageClassification
 
@@ -96,9 +98,10 @@ def accuracy(model_folder: Path, data: Path, adapter: Path | None = None) -> flo
     """
     model = ViTForImageClassification.from_pretrained(model_folder)
     if adapter is not None:
-        from peft import PeftModel
-
-        model = PeftModel.from_pretrained(model, adapter)
+        with warnings.catch_warnings():
+            # peft asks for an attribute that transformers has renamed.
+            warnings.simplefilter("ignore", FutureWarning)
+            model = PeftModel.from_pretrained(model, adapter)
     samples = load_file(data)
     with torch.no_grad():
         answers = model.eval()(pixel_values=samples["pixel_values"]).logits.argmax(1)
