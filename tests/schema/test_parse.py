@@ -47,6 +47,16 @@ def test_anchors_and_merge_keys_spare_repetition() -> None:
     assert parse_yaml(text) == {"base": {"p": 1, "q": 2}, "other": {"p": 1, "q": 3}}
 
 
+def nested(depth: int) -> str:
+    return "[" * depth + "]" * depth
+
+
+def test_nesting_is_accepted_up_to_its_limit() -> None:
+    assert parse_yaml(nested(MAX_DEPTH))
+    with pytest.raises(ValueError, match=f"deeper than {MAX_DEPTH}"):
+        parse_yaml(nested(MAX_DEPTH + 1))
+
+
 BOMB = "a0: &a0 [1,1,1,1,1,1,1,1,1,1]\n" + "".join(
     f"a{i}: &a{i} [{','.join([f'*a{i - 1}'] * 10)}]\n" for i in range(1, 12)
 )
