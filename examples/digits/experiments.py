@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 import torch
 import transformers
@@ -21,6 +22,7 @@ from rich.console import Console
 
 from examples.digits.files import TUNABLE, Setting, write_job_folder
 from examples.digits.outcome import Outcome, read_outcome
+from examples.digits.pretrain import RECIPE, Recipe
 from gaisnet.executor.run import execute
 from gaisnet.planner import plan
 from gaisnet.profiler import make_profile
@@ -102,9 +104,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def measure(setting: Setting, folder: Path) -> Row:
+def measure(
+    setting: Setting, folder: Path, recipe: Recipe = RECIPE, cache: Path | None = None
+) -> Row:
     """Profile, plan and execute one setting in ``folder``, as the demo's commands do."""
-    write_job_folder(folder, setting)
+    write_job_folder(folder, setting, recipe, cache)
     tuned = LoraSpec(targets=tuple(TUNABLE["targets"]))
     source = ModelSpec(source=str(folder / "model"), seed=setting.seed)
     profile = make_profile(source, tuned, times=False, measure_device=False)
@@ -141,7 +145,7 @@ def _told(console: Console, setting: Setting) -> Row:
 
 def _skew_settings() -> list[Setting]:
     """The demo's setting over skews and seeds, and with the owners of a site merged."""
-    merged = {"intra": "merge", "local_steps": 8, "memory": "scaled-for-merging"}
+    merged: dict[str, Any] = {"intra": "merge", "local_steps": 8, "memory": "scaled-for-merging"}
     return [
         dataclasses.replace(_last_only(), alpha=alpha, seed=seed, **changes)
         for changes in ({}, merged)

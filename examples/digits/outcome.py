@@ -37,12 +37,13 @@ class Outcome:
         frames: Counter[tuple[str, str]] = Counter()
         payload: Counter[tuple[str, str]] = Counter()
         whole: Counter[tuple[str, str]] = Counter()
-        for metrics in (*self.rounds, *self.services):
-            for link in metrics.traffic:
-                pair = tier_of[link.sender], tier_of[link.receiver]
-                frames[pair] += link.frames
-                payload[pair] += link.payload_bytes
-                whole[pair] += link.frame_bytes
+        sent = [link for metrics in self.rounds for link in metrics.traffic]
+        sent += [link for service in self.services for link in service.traffic]
+        for link in sent:
+            pair = tier_of[link.sender], tier_of[link.receiver]
+            frames[pair] += link.frames
+            payload[pair] += link.payload_bytes
+            whole[pair] += link.frame_bytes
         return {
             pair: LinkTraffic(
                 sender=pair[0],

@@ -126,9 +126,10 @@ def _one_thread() -> Iterator[None]:
 
 
 def _batches(recipe: Recipe, images: int) -> list[torch.Tensor]:
-    per_epoch = images // recipe.batch_size * recipe.batch_size
-    orders = [torch.randperm(images)[:per_epoch] for _ in range(recipe.epochs)]
-    return list(torch.cat(orders).split(recipe.batch_size))
+    size = recipe.batch_size
+    orders = [torch.randperm(images) for _ in range(recipe.epochs)]
+    starts = range(0, images // size * size, size)
+    return [order[start : start + size] for order in orders for start in starts]
 
 
 def _keep(model: ViTForImageClassification, folder: Path) -> None:

@@ -1,0 +1,63 @@
+"""The table of experiments: what is run, and how it is told."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+from examples.digits import experiments
+from examples.digits.experiments import ALPHAS, SCHEMES, SEEDS, Row, measure
+from examples.digits.files import Setting
+from examples.digits.pretrain import Recipe
+
+
+def row(accuracy: float, **changes: object) -> Row:
+    setting = Setting(**changes)  # type: ignore[arg-type]
+    return Row(
+        setting=setting,
+        accuracy=accuracy,
+        end_device_bytes=3 * 2**20,
+        round_bytes=2**19,
+        round_s=0.5,
+    )
+
+
+def test_every_skew_is_run_with_five_seeds_and_both_kinds_of_owners() -> None:
+    ran = {(s.intra, s.alpha, s.seed) for s in experiments._skew_settings()}
+    assert ran == {(i, a, s) for i in ("sequential", "merge") for a in ALPHAS for s in SEEDS}
+    assert {math.inf, 0.1} <= set(ALPHAS)
+    assert len(SEEDS) == 5
+
+
+def test_every_scheme_is_run_on_the_same_data() -> None:
+    ran = experiments._scheme_settings()
+    assert tuple(setting.scheme for setting in ran) == SCHEMES
+    assert len({(setting.alpha, setting.seed, setting.rounds) for setting in ran}) == 1
+
+
+def test_the_page_gives_the_median_and_every_seed() -> None:
+    accuracies = (0.5, 0.9, 0.6, 0.8, 0.7)
+    rows = [
+        row(accuracy, intra=intra, alpha=alpha, seed=seed)
+        for intra in ("sequential", "merge")
+        for alpha in ALPHAS
+        for seed, accuracy in enumerate(accuracies)
+    ]
+    page = experiments._document(rows, [row(0.25, scheme="fl")])
+    assert page.count("| **70.0%** | 50.0% 90.0% 60.0% 80.0% 70.0% |") == 6
+    assert "| sequential | even (IID) |" in page
+    assert "| merge | α = 0.1 |" in page
+    assert "| fl | 25.0% | 3.0 | 0.50 | 0.50 |" in page
+    assert "make experiments" in page
+
+
+def test_a_run_is_measured_from_its_own_files(
+    tiny_recipe: Recipe, letters_cache: Path, tmp_path: Path
+) -> None:
+    setting = Setting(alpha=1.0, rounds=1, local_steps=1)
+    found = measure(setting, tmp_path / "run", tiny_recipe, letters_cache)
+    assert found.setting == setting
+    assert 0.0 < found.accuracy < 1.0
+    assert found.round_bytes > 0
+    assert found.round_s > 0.0
+    assert 0 < found.end_device_bytes <= 3.5 * 2**20, "what the largest of them has"
