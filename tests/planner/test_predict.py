@@ -26,6 +26,7 @@ CHAIN = Chain(
     microbatches=2,
     batch_size=8,
 )
+SHORT = replace(CHAIN, body=(("edge0", 2, 4),), microbatches=1)
 END_S, EDGE_S = 0.001 + 512 / 1e6, 0.002 + 512 / 1e6
 """One micro-batch of four samples between end devices, and from one to the edge."""
 
@@ -126,9 +127,32 @@ def test_a_round_is_the_slowest_clusters_steps_and_averaging(cost: CostModel) ->
     assert [step.cluster for step in found.steps] == ["c0", "c1"]
     down_and_up = 2 * (0.002 + 200 / 1e6)
     assert found.aggregation_s == pytest.approx(down_and_up)
-    assert found.round_s == pytest.approx(3 * found.steps[1].makespan_s + down_and_up)
+    slower = step_figures(cost, replace(SHORT, owners=("d2", "d1")))
+    ahead = min(slower.ahead_s, slower.duplex_s - slower.busy_s["d2"])
+    expected = 3 * found.steps[1].makespan_s + ahead / 2 + down_and_up
+    assert found.round_s == pytest.approx(expected)
     alone = predict_round(cost, [cluster("c1", "d2", "d1")], "edge0", tuning)
     assert found.steps[1].makespan_s > alone.steps[0].makespan_s
+
+
+def test_while_one_owners_batch_is_in_the_body_the_next_owners_head_works(cost: CostModel) -> None:
+    tuning = FineTuning(batch_size=8, local_steps=1)
+    figures = step_figures(cost, replace(SHORT, owners=("d0", "d1")))
+    head_s = 8 * (0.1e6 + 1e6 + 1.2e6) * (1 / 1e9 + 1 / 2e9)
+    assert figures.ahead_s == pytest.approx(head_s + 4 * (0.002 + 1024 / 1e6))
+    plans = [cluster("c0", "d0", "d1"), cluster("c0", "d0", "d1", handover="relay")]
+    turns, relay = (predict_round(cost, [plan], "edge0", tuning).steps[0] for plan in plans)
+    assert relay.makespan_s == pytest.approx(figures.duplex_s)
+    assert turns.makespan_s == pytest.approx(figures.duplex_s - figures.ahead_s)
+
+
+def test_links_that_carry_both_ways_at_once_shorten_the_pipeline(cost: CostModel) -> None:
+    slow = replace(CHAIN, body=(("edge0", 2, 4),), microbatches=8, batch_size=8)
+    figures = step_figures(cost, slow)
+    assert figures.period_s == pytest.approx(2 * (0.002 + 128 / 1e6))
+    assert figures.makespan_s - figures.duplex_s == pytest.approx(
+        7 * (figures.period_s - max(figures.period_s / 2, 2.52e6 / 1e9))
+    )
 
 
 def test_handing_modules_on_takes_one_owner_after_the_other(cost: CostModel) -> None:

@@ -51,6 +51,12 @@ class StepFigures:
     """Sum over turns of ``latency + (M - 1) · period``; merged owners have one turn."""
     energy_j: float
     """Of all owners' batches."""
+    duplex_s: float = 0.0
+    """``makespan_s`` where links carry both directions at once: of a cut only the slower one
+    counts as a stage."""
+    ahead_s: float = 0.0
+    """Sum over turns of an owner's way into the body and back out: another owner's turn may run
+    beside it, since heads are private."""
     busy_s: Mapping[str, float] = field(default_factory=dict)
     """Of each device in one step of all owners."""
 
@@ -69,13 +75,19 @@ class _Turn:
     """One turn: busy seconds of devices and seconds of link stages for one micro-batch."""
 
     latency_s: float = 0.0
+    ahead_s: float = 0.0
     busy_s: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))
-    cuts_s: list[float] = field(default_factory=list)
+    hops: list[Hop] = field(default_factory=list)
     energy_j: float = 0.0
 
     @property
     def period_s(self) -> float:
-        return max([*self.busy_s.values(), *self.cuts_s])
+        return max([*self.busy_s.values(), *(hop.stage_s for hop in self.hops)])
+
+    @property
+    def duplex_period_s(self) -> float:
+        ways_s = (max(hop.forward_s, hop.backward_s) for hop in self.hops)
+        return max([*self.busy_s.values(), *ways_s])
 
 
 def step_figures(
@@ -107,6 +119,8 @@ def step_figures(
         period_s=sum(turn.period_s for turn in turns) / len(turns),
         makespan_s=sum(turn.latency_s + (passes - 1) * turn.period_s for turn in turns),
         energy_j=passes * sum(turn.energy_j for turn in turns),
+        duplex_s=sum(turn.latency_s + (passes - 1) * turn.duplex_period_s for turn in turns),
+        ahead_s=sum(turn.ahead_s for turn in turns),
         busy_s=dict(sorted(busy_s.items())),
     )
 
@@ -117,9 +131,9 @@ def _turn(
     turn = _Turn()
     _body(cost, chain, len(owners), speed, turn)
     ways = [_owner(cost, chain, owner, speed, turn) for owner in owners]
-    turn.latency_s += max(forward for forward, _, _ in ways)
-    turn.latency_s += max(turning for _, turning, _ in ways)
-    turn.latency_s += max(backward for _, _, backward in ways)
+    forward_s, turning_s, backward_s = (max(part) for part in zip(*ways, strict=True))
+    turn.latency_s += forward_s + turning_s + backward_s
+    turn.ahead_s = forward_s + backward_s
     return turn
 
 
@@ -137,7 +151,7 @@ def _body(
         turn.energy_j += cost.energy_j(device, first, last, samples)
     for (sender, _, cut), (receiver, _, _) in pairwise(chain.body):
         hop = stage_hop(cost, sender, receiver, cut, samples)
-        turn.cuts_s.append(hop.stage_s)
+        turn.hops.append(hop)
         turn.latency_s += hop.stage_s
         turn.energy_j += hop.energy_j
 
@@ -156,7 +170,7 @@ def _owner(
     turning_s += slow * cost.backward_s(owner, *tail, samples)
     turn.busy_s[owner] += forward_s + backward_s + turning_s
     entry, leave = owner_hops(cost, chain, owner)
-    turn.cuts_s += [entry.stage_s, leave.stage_s]
+    turn.hops += [entry, leave]
     turn.energy_j += cost.energy_j(owner, *head, samples) + cost.energy_j(owner, *tail, samples)
     turn.energy_j += entry.energy_j + leave.energy_j
     return (

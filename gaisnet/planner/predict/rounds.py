@@ -53,14 +53,17 @@ def predict_round(
 ) -> RoundFigures:
     """Slowest cluster's modules, local steps and averaging, then the average at the cloud.
 
-    Every device works at full speed for whichever cluster asks first; what clusters wait for one
-    another at devices that they share is estimated (``waiting_s``). An average at the cloud every
-    few rounds counts with its part of a round.
+    Links carry both directions at once, and owners that take turns overlap as far as heads and
+    the ways into the body allow: so a step may take less than the makespan that the split
+    minimises, which has neither. Every device works at full speed for whichever cluster asks
+    first; what clusters wait for one another at devices that they share is estimated
+    (``waiting_s``). An average at the cloud every few rounds counts with its part of a round.
     """
     chains = [chain_of(cluster, settings) for cluster in clusters]
     figures = [step_figures(cost, chain) for chain in chains]
     updates = [_updates_s(cost, chain) for chain in chains]
-    alone = [f.makespan_s + u for f, u in zip(figures, updates, strict=True)]
+    ahead = [_ahead_s(*pair) for pair in zip(clusters, figures, strict=True)]
+    alone = [f.duplex_s + u - a for f, u, a in zip(figures, updates, ahead, strict=True)]
     visits = [2 * chain.microbatches * _turns(chain) for chain in chains]
     waits = waiting_s(alone, [f.busy_s for f in figures], visits)
     lengths = [a + w for a, w in zip(alone, waits, strict=True)]
@@ -68,7 +71,8 @@ def predict_round(
     edges = sorted({cluster.edge for cluster in clusters})
     cloud_s = _cloud_s(cost, edges, cloud, settings)
     steps = settings.local_steps
-    slowest = max(steps * s + a for s, a in zip(lengths, averaging, strict=True))
+    parts = zip(lengths, averaging, ahead, clusters, strict=True)
+    slowest = max(steps * s + a + first / len(c.owners) for s, a, first, c in parts)
     return RoundFigures(
         steps=tuple(map(_step, clusters, figures, lengths)),
         round_s=slowest + cloud_s,
@@ -76,6 +80,16 @@ def predict_round(
         busy_s=_busy(figures, steps),
         energy_j=_energy(cost, clusters, chains, cloud, settings),
     )
+
+
+def _ahead_s(cluster: ClusterPlan, figures: StepFigures) -> float:
+    """What turns of different owners save by running beside one another: while one owner's batch
+    is in the body, the next one's head may work. Handing modules on forbids that."""
+    several = len(cluster.owners) > 1 and cluster.body
+    if not several or cluster.intra == "merge" or cluster.handover == "relay":
+        return 0.0
+    busiest = max(figures.busy_s.values())
+    return max(0.0, min(figures.ahead_s, figures.duplex_s - busiest))
 
 
 def _step(cluster: ClusterPlan, figures: StepFigures, seconds: float) -> StepPrediction:
