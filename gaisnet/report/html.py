@@ -10,6 +10,7 @@ import jinja2
 
 from gaisnet.report import charts, units
 from gaisnet.report.holdings import holdings
+from gaisnet.report.leakage_view import as_bits_per_s
 from gaisnet.report.plan_view import plan_warnings
 from gaisnet.report.profile_view import heat, unit_cost
 from gaisnet.report.run_record import RunRecord, by_tier
@@ -40,6 +41,7 @@ def _environment() -> jinja2.Environment:
         lstrip_blocks=True,
     )
     environment.filters |= {name: getattr(units, name) for name in units.__all__}
+    environment.filters["as_bits_per_s"] = as_bits_per_s
     return environment
 
 
@@ -126,6 +128,7 @@ def _profile(profile: Profile) -> dict[str, Any]:
         "title": f"Profile of {name}",
         "device": profile.device,
         "model": profile.model,
+        "link": profile.link,
         "rows": _unit_rows(profile.model) if profile.model else [],
     }
 

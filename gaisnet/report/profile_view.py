@@ -9,6 +9,7 @@ from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderR
 from rich.table import Table
 from rich.text import Text
 
+from gaisnet.report.leakage_view import leakage_table, link_table
 from gaisnet.report.tables import compact_table
 from gaisnet.report.units import (
     as_bytes,
@@ -25,13 +26,21 @@ _HEAT = ((0.9, "bold red"), (0.6, "yellow"), (0.3, "green"))
 
 
 def profile_table(profile: Profile) -> RenderableType:
-    """The device, the model's units, and the profile's own doubts."""
+    """The device, the model's units, the profile's own doubts, leakage and the link."""
     parts: list[RenderableType] = []
     if profile.device is not None:
         parts.append(_device(profile.device))
     if profile.model is not None:
         parts += [_Units(profile.model), _checks(profile.model)]
+        parts += _leakage(profile.model)
+    if profile.link is not None:
+        parts += ["", link_table(profile.link)]
     return Group(*parts)
+
+
+def _leakage(part: ModelPart) -> list[RenderableType]:
+    names = [short_name(unit) for unit in part.units]
+    return ["", leakage_table(part.leakage, names)] if part.leakage else []
 
 
 def unit_cost(unit: UnitPart) -> float:

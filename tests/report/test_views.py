@@ -23,6 +23,8 @@ from gaisnet.report import (
 from gaisnet.report.plan_view import plan_warnings
 from gaisnet.report.run_record import by_tier, total_by_link
 from gaisnet.schema.files import canonical_json
+from gaisnet.schema.leakage import LeakageRow
+from gaisnet.schema.link import LinkPart, LinkRate, TransferTime
 from tests.report import subjects
 
 
@@ -62,6 +64,44 @@ def test_a_narrow_terminal_gets_fewer_columns_and_nothing_cut() -> None:
     assert "params" in wide
     assert "params" not in narrow
     assert "…" not in narrow + wide
+
+
+def test_a_profile_shows_what_cuts_give_away_and_what_the_link_carries() -> None:
+    made = subjects.profile()
+    assert made.model is not None
+    row = LeakageRow(
+        unit=1,
+        samples=64,
+        distance_correlation=0.5,
+        distance_correlation_null=0.25,
+        inversion_error=0.75,
+        inversion_error_stderr=0.01,
+        attack="position_ridge",
+        label_auc_norm=0.625,
+    )
+    times = tuple(
+        TransferTime(payload_bytes=size, median_s=0.1, spread_s=0.0, samples=3) for size in (1, 2)
+    )
+    rate = LinkRate(bandwidth_bits_per_s=9.42e7, spread_bits_per_s=1e6, transfers=times)
+    link = LinkPart(
+        peer="<host>:1",
+        latency_s=0.002,
+        latency_spread_s=0.0,
+        to_peer=rate,
+        from_peer=rate,
+        moved_bytes=3,
+    )
+    made = made.model_copy(
+        update={"model": made.model.model_copy(update={"leakage": (row,)}), "link": link}
+    )
+    text = shown(profile_table(made))
+    told = [line for line in lines(text, "layers.0") if "position ridge" in line]
+    assert "0.750 ± 0.010" in told[0]
+    assert "0.625" in told[0]
+    assert "94.2 Mbit/s" in lines(text, "to it")[0]
+    page = report_html(made)
+    for figure in ("position ridge", "0.750 ± 0.010", "94.2 Mbit/s", "&lt;host&gt;:1"):
+        assert figure in page
 
 
 def test_a_plan_shows_who_holds_what_within_which_memory() -> None:
