@@ -10,6 +10,8 @@ __all__ = ["Bar", "Dot", "LineChart", "Series", "Tick", "bars", "line_chart", "t
 
 _WIDTH, _HEIGHT = 480, 220
 _LEFT, _RIGHT, _TOP, _BOTTOM = 52, 14, 12, 30
+_NEGLIGIBLE = 1e-300
+"""Below it a division leaves no digits to place ticks with."""
 
 
 @dataclass(frozen=True)
@@ -96,7 +98,7 @@ def line_chart(
 def ticks(largest: float, count: int) -> list[float]:
     """About ``count`` round steps (1, 2, 2.5 or 5 times a power of ten) from zero to the largest
     value or just beyond."""
-    if not largest > 0:
+    if largest < _NEGLIGIBLE:
         return [0.0, 1.0]
     rough = largest / count
     power = 10.0 ** math.floor(math.log10(rough))
