@@ -31,10 +31,13 @@ def clip_scale(
     """
     norms: dict[tuple[int, int], float] = {}
     place = {name: index for index, name in enumerate(order)}
-    for stop in chain.stops():
-        reply = dispatcher.call(stop.address, "gradient_norms", stop.stage, keys=(stop.stage,))
+    asked = [
+        (stop, dispatcher.call(stop.address, "gradient_norms", stop.stage, keys=(stop.stage,)))
+        for stop in chain.stops()
+    ]
+    for stop, reply in asked:
         owner = chain.owners.index(stop.owner) if stop.owner else 0
-        found: Mapping[str, float] = reply.values["norms"]
+        found: Mapping[str, float] = dispatcher.read(reply)["norms"]
         for name, norm in found.items():
             norms.setdefault((place[name], owner), norm)
     total = torch.linalg.vector_norm(torch.tensor([norms[key] for key in sorted(norms)]))

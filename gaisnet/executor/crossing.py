@@ -58,10 +58,14 @@ class Crossing:
         hidden: Tensor,
         sides: Mapping[str, Tensor],
         rows: tuple[int, ...],
+        labels: Tensor | None = None,
     ) -> Frames:
-        """Hidden states (of several receivers, each gets its rows) with their side inputs."""
+        """Hidden states (of several receivers, each gets its rows) with their side inputs, and
+        with labels if the receiver is the one that needs them."""
         pieces = split(hidden.detach(), rows, len(receivers))
         shared = {_SIDE + name: tensor for name, tensor in sides.items()}
+        if labels is not None:
+            shared[_LABELS] = labels
         return tuple(
             self._mailbox.frame(
                 "activation",
@@ -98,7 +102,7 @@ class Crossing:
         """Join the ``activation`` and ``labels`` frames of one or several owners."""
         opened = [self._mailbox.open(frame, moment, "activation", "labels") for frame in frames]
         came = [(header, tensors) for header, tensors in opened if header.kind == "activation"]
-        labels = [tensors[_LABELS] for header, tensors in opened if header.kind == "labels"]
+        labels = [tensors[_LABELS] for _, tensors in opened if _LABELS in tensors]
         hidden = [unpack(_HIDDEN, tensors, self._width, self._dtype) for _, tensors in came]
         return Arrival(
             inputs=join_columns([tensors for _, tensors in came], _SIDE),

@@ -5,7 +5,8 @@ The algorithms speak to a ``Dispatcher`` alone; keeping virtual time is the obse
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
@@ -44,19 +45,40 @@ class Observer(Protocol):
 class Dispatcher:
     """An engine, with dependencies kept for an observer.
 
-    A call depends on the frames that it takes, and on the calls before it that have a key in
-    common with it: a stage does one thing after the other.
+    A call depends on the frames that it takes, on the calls before it that have a key in common
+    with it (a stage does one thing after the other), and on what was read in its scope: whoever
+    runs the algorithm goes on only when it has read.
     """
 
     def __init__(self, engine: Engine, observer: Observer | None = None) -> None:
         self.engine = engine
         self._observer = observer
         self._last: dict[tuple[Address, str], int] = {}
+        self._scope: str | None = None
+        self._read: dict[str, int] = {}
 
     def observe(self, observer: Observer | None) -> None:
         """Keep account with ``observer`` from now on; nothing before it counts."""
         self._observer = observer
         self._last.clear()
+        self._read.clear()
+
+    @contextmanager
+    def scope(self, name: str) -> Iterator[None]:
+        """What is called within belongs to one thread of the algorithm, e.g. to a cluster."""
+        outer, self._scope = self._scope, name
+        try:
+            yield
+        finally:
+            self._scope = outer
+
+    def read(self, reply: Reply) -> Mapping[str, Any]:
+        """The values of a reply; later calls of the scope are issued when they are there."""
+        if self._scope is not None and reply.task is not None:
+            before = _known([self._read.get(self._scope), reply.task])
+            assert self._observer is not None
+            self._read[self._scope] = self._observer.waited(before)
+        return reply.values
 
     def call(
         self,
@@ -96,12 +118,14 @@ class Dispatcher:
         reply: Reply,
     ) -> None:
         before = [self._last.get((address, key)) for key in keys]
+        before.append(self._read.get(self._scope or ""))
         after = _known([*(parcel.task for parcel in parcels), *before])
         if work is None:
             task = observer.waited(after)
         else:
             task = observer.computed(address.device, work, after)
         self._last.update({(address, key): task for key in keys})
+        reply.task = task
         for parcel in reply.parcels:
             parcel.task = task
 

@@ -73,9 +73,10 @@ class FineTuner:
         """
         moment, losses = Moment(index), []
         for cluster in self._plan.clusters:
-            self._relay.distribute(cluster, moment)
-            losses.append(self._tune(cluster, index))
-            self._relay.collect(cluster, moment)
+            with self._dispatcher.scope(cluster.id):
+                self._relay.distribute(cluster, moment)
+                losses.append(self._tune(cluster, index))
+                self._relay.collect(cluster, moment)
         self._relay.average_edges()
         if (index + 1) % self._settings.fine_tuning.cloud_every == 0:
             self._relay.average_cloud(moment)
@@ -114,10 +115,10 @@ class FineTuner:
         batch = self._propagation(chain, batches, moment)
         for microbatch in range(cluster.microbatches):
             batch.forward(microbatch)
-        loss = batch.mean_loss()
-        _refuse_unless_finite(loss, moment)
         for microbatch in range(cluster.microbatches):
             batch.backward(microbatch)
+        loss = batch.mean_loss()
+        _refuse_unless_finite(loss, moment)
         for tie in ties:
             sum_tied_gradients(self._dispatcher, tie, moment)
         self._update(chain)

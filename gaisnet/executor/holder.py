@@ -285,8 +285,9 @@ class Holder:
         sides = arrival.inputs if task.side_inputs else {}
         if held.stage.is_first:
             sides = side_inputs(self._model, sides)
+        labels = arrival.labels if task.labels_with else None
         frames = self._crossing.activations(
-            task.moment, task.receivers, flight.output, sides, arrival.rows
+            task.moment, task.receivers, flight.output, sides, arrival.rows, labels
         )
         if task.labels_for is None or arrival.labels is None:
             return frames

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 
 from gaisnet.executor.chain import Chain, Stop
 from gaisnet.executor.dispatch import Direction, Dispatcher, Work
-from gaisnet.executor.engines.base import Parcel
+from gaisnet.executor.engines.base import Parcel, Reply
 from gaisnet.executor.mailbox import Moment
 from gaisnet.executor.tasks import BatchRef, Pass
 
@@ -32,7 +32,7 @@ class Propagation:
     moment: Moment
     dropout_seed: int | None = None
     _inbox: dict[tuple[Stop, int], list[Parcel]] = field(default_factory=dict)
-    _losses: list[tuple[float, int]] = field(default_factory=list)
+    _turned: list[tuple[Reply, int]] = field(default_factory=list)
 
     def forward(self, microbatch: int) -> None:
         """Take a micro-batch to its loss; the last layer turns and sends its gradients."""
@@ -58,9 +58,9 @@ class Propagation:
                     self._run("backward", stop, task, back)
 
     def mean_loss(self) -> float:
-        """Over all samples that went forward."""
-        samples = sum(n for _, n in self._losses)
-        return math.fsum(loss * n for loss, n in self._losses) / samples
+        """Over all samples that went forward; waits for the last layer."""
+        losses = [(self.dispatcher.read(reply)["loss"], n) for reply, n in self._turned]
+        return math.fsum(loss * n for loss, n in losses) / sum(n for _, n in losses)
 
     def _run(
         self, direction: Direction, stop: Stop, task: Pass, destinations: Sequence[Stop]
@@ -77,7 +77,7 @@ class Propagation:
             work=Work(direction, stop.first_unit, stop.last_unit, samples),
         )
         if direction == "turn":
-            self._losses.append((float(reply.values["loss"]), samples))
+            self._turned.append((reply, samples))
         # A cut that no gradient crosses gets no frame.
         for parcel, following in zip(reply.parcels, destinations, strict=bool(reply.parcels)):
             arrived = self.dispatcher.send(parcel, following.address)
@@ -95,6 +95,7 @@ class Propagation:
             batch=batch,
             side_inputs=not last and onward[0].owner is None,
             labels_for=self._labels_for(layer),
+            labels_with=self._sends_labels(layer) and len(self.chain.layers) == 2,
             weight=self._samples(stop, microbatch) / self._batch_size(stop),
             scale=1.0 / self._union_over(stop) if last else 1.0,
             dropout=None if self.dropout_seed is None else (self.dropout_seed, step),
@@ -107,10 +108,15 @@ class Propagation:
         labels = self.chain.layers[-1] if self._labels_for(layer) else ()
         return self.chain.onward(layer, place) + labels
 
-    def _labels_for(self, layer: int) -> str | None:
+    def _sends_labels(self, layer: int) -> bool:
         """Labels leave the head only if the last stage is not an owner's (vanilla topology)."""
-        last = self.chain.layers[-1][0]
-        return last.address.device if layer == 0 and last.owner is None else None
+        return layer == 0 and self.chain.layers[-1][0].owner is None
+
+    def _labels_for(self, layer: int) -> str | None:
+        """Who gets the labels in a frame of their own: a last stage that is not the next one."""
+        if not self._sends_labels(layer) or len(self.chain.layers) == 2:
+            return None
+        return self.chain.layers[-1][0].address.device
 
     def _is_last(self, layer: int) -> bool:
         return layer == len(self.chain.layers) - 1

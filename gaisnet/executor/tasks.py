@@ -46,7 +46,9 @@ class Pass:
     side_inputs: bool = True
     """Whether the receivers need the side inputs (masks); a tail has its own."""
     labels_for: str | None = None
-    """Vanilla topology: device that needs the labels."""
+    """Vanilla topology: device that gets the labels in a frame of their own."""
+    labels_with: bool = False
+    """Vanilla topology: the receiver of the activations gets the labels in the same frame."""
     weight: float = 1.0
     """Factor of the loss: the micro-batch's part of the batch."""
     scale: float = 1.0

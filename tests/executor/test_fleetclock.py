@@ -72,8 +72,8 @@ def test_clusters_run_at_the_same_time_unless_they_share_a_device():
 def test_a_turn_waits_for_the_update_of_the_one_before():
     """Two owners in turn, one body: its second forward pass comes after its first update."""
     two = [cluster("c0", {"a": 4, "b": 4}, [1], u_shape=False)]
-    # Head, hops of activations and labels, turn, update, turn, hop, head's backward, update.
-    chain = 1.0 + 2 * 0.5 + 3.0 + 100.0 + 3.0 + 0.5 + 2.0 + 100.0
+    # Head, hop, turn, update, turn, hop, head's backward pass, update.
+    chain = 1.0 + 0.5 + 3.0 + 100.0 + 3.0 + 0.5 + 2.0 + 100.0
     assert round_s(two, Figures(update_s=100.0)) == pytest.approx(MODULES + chain)
 
 
@@ -85,7 +85,7 @@ def test_merged_owners_meet_at_the_body_once():
 
 def test_modules_handed_from_turn_to_turn_go_through_the_edge():
     relay = [cluster("c0", {"a": 4, "b": 4}, [1], u_shape=False, handover="relay")]
-    one = 1.0 + 2 * 0.5 + 3.0 + 0.5 + 2.0
+    one = 1.0 + 0.5 + 3.0 + 0.5 + 2.0
     assert round_s(relay) == pytest.approx(MODULES + 2 * one + 2 * 0.5)
 
 

@@ -54,13 +54,16 @@ class Parcel:
     """The task on the virtual clock that made or moved it."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Reply:
     """The outcome of a call."""
 
     parcels: tuple[Parcel, ...]
     """Frames that the service made; they lie on its device."""
     values: Mapping[str, Any]
+    """An engine may wait here until the call is done."""
+    task: int | None = None
+    """The call's task on the virtual clock."""
 
 
 class Engine(Protocol):
