@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import functools
 import math
-import os
-import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -36,7 +33,9 @@ def run_highs(
     """
     import pulp
 
-    _silence_banner()
+    from gaisnet.planner.splitting.quiet import silence_highs_banner
+
+    silence_highs_banner()
     limits = {} if node_limit is None else {"mip_max_nodes": node_limit}
     solver = pulp.HiGHS(
         msg=False, threads=1, timeLimit=time_limit_s, gapRel=0.0, random_seed=1, **limits
@@ -56,27 +55,3 @@ def run_highs(
         bound=bound if math.isfinite(bound) else -math.inf,
         nodes=max(0, int(info.mip_node_count)),
     )
-
-
-@functools.cache
-def _silence_banner() -> None:
-    """Make the first HiGHS of the process with stdout closed.
-
-    It greets there from C whatever its options say, and with ``--format json`` stdout is for
-    JSON alone.
-    """
-    import highspy
-
-    sys.stdout.flush()
-    try:
-        stdout = os.dup(1)
-    except OSError:  # there is no stdout to keep clean
-        return
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    try:
-        os.dup2(nowhere, 1)
-        highspy.Highs()
-    finally:
-        os.dup2(stdout, 1)
-        os.close(stdout)
-        os.close(nowhere)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from itertools import combinations, permutations
 
@@ -11,12 +12,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gaisnet.planner.chains.depths import depths
+from gaisnet.planner.chains.refine import Refinement
 from gaisnet.planner.chains.split import split_cluster
 from gaisnet.planner.chains.step import Chain, step_figures
+from gaisnet.planner.chains.tables import make_body
 from gaisnet.planner.chains.task import SplitTask, overflow
 from gaisnet.planner.cost import CostModel
 from gaisnet.schema.fleet import Fleet, Link
-from tests.planner.factory import make_cost, make_device, make_job, make_model, make_unit
+from tests.planner.factory import LINKS, make_cost, make_device, make_job, make_model, make_unit
 
 
 def chains(n_units: int, task: SplitTask) -> Iterator[Chain]:
@@ -37,11 +40,13 @@ def chains(n_units: int, task: SplitTask) -> Iterator[Chain]:
                     yield task.chain(head, tail, body)
 
 
-def cheapest(cost: CostModel, task: SplitTask) -> float:
+def cheapest(cost: CostModel, task: SplitTask, ends: tuple[int, int] | None = None) -> float:
+    """The least objective of all chains, or of those with head and tail at ``ends``."""
     figures = [
         step_figures(cost, chain, task.speed)
         for chain in chains(cost.n_units, task)
         if not overflow(cost, task, chain)
+        and ends in (None, (chain.head_units, chain.tail_first_unit))
     ]
     linked = [found for found in figures if np.isfinite(found.latency_s)]
     values = [found.value(task.objective, task.turns) for found in linked]
@@ -125,3 +130,49 @@ def test_bound_and_value_enclose_the_enumerated_optimum(case: tuple[CostModel, S
     assert split.bound <= best * (1 + 1e-6)
     assert split.value == pytest.approx(best, rel=2e-6)
     assert split.gap <= 2e-6
+
+
+@settings(max_examples=80, deadline=None)
+@given(case=tasks())
+def test_refinement_alone_finds_the_best_chain_of_each_depth(
+    case: tuple[CostModel, SplitTask],
+) -> None:
+    cost, task = case
+    body = make_body(cost, task)
+    for ends in depths(cost.n_units, task):
+        if ends[0] == ends[1] or not body.may_fit(ends):
+            continue
+        found = Refinement(body=body, ends=ends, value=math.inf, node_limit=10**6).run()
+        best = cheapest(cost, task, ends)
+        assert found.complete
+        assert found.value == pytest.approx(best, rel=1e-6)
+        assert (found.path is None) == math.isinf(best)
+
+
+def test_a_fast_device_is_not_visited_twice() -> None:
+    """Only fast holds two units at once, and only slow lies between: going back would pay."""
+    limits = {"d0": 900, "edge0": 3_000, "d1": 20_000}
+    fleet = Fleet(
+        devices=(
+            make_device("d0", memory_bytes=900, samples=4),
+            make_device("d1", memory_bytes=20_000, flops_per_s=1e6),
+            make_device("edge0", "edge", memory_bytes=3_000, flops_per_s=1e12),
+        ),
+        links=LINKS,
+    )
+    cost = make_cost(make_job(), fleet, make_model(8))
+    task = SplitTask(
+        name="c0",
+        owners=("d0",),
+        holders=("d1", "edge0"),
+        limit_bytes=limits,
+        batch_size=1,
+        objective="latency",
+    )
+    found = Refinement(
+        body=make_body(cost, task), ends=(1, 7), value=math.inf, node_limit=10**6
+    ).run()
+    assert found.path is not None
+    rows = [row for row, _, _ in found.path]
+    assert len(rows) == len(set(rows)) == 2
+    assert found.value == pytest.approx(cheapest(cost, task, (1, 7)))

@@ -164,6 +164,16 @@ def skewed(count: int, clusters: int, seed: int = 0) -> ClusterProblem:
     )
 
 
+def test_one_fast_device_bounds_how_even_clusters_can_be() -> None:
+    """Speeds 90, 5 and 5 in two clusters: the others reach 10 of a mean of 50 at best."""
+    members = tuple(ClusterMember(flops_per_s=s, owner=True) for s in (90.0, 5.0, 5.0))
+    problem = ClusterProblem(members=members, clusters=2, speed_weight=1.0, exact_up_to=0)
+    solution = solve_clusters(problem)
+    assert solution.value == pytest.approx(0.8)
+    assert solution.bound == pytest.approx(0.8)
+    assert solution.status == "optimal"
+
+
 def test_larger_fleets_get_memory_in_every_cluster_and_mixed_labels() -> None:
     problem = skewed(60, 5)
     solution = solve_clusters(problem)
