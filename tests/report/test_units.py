@@ -65,7 +65,7 @@ def test_every_point_of_a_chart_lies_between_its_axes(points: list[tuple[int, fl
 
 def test_a_chart_of_nothing_or_next_to_nothing_still_has_axes() -> None:
     for points in ([], [(0, 0.0)], [(0, 5e-324)]):
-        assert len(line_chart({"one": points}, str).y_ticks) == 2
+        assert len(line_chart({"one": points}, str).y_ticks) >= 2
 
 
 def test_bars_share_one_scale() -> None:
