@@ -151,11 +151,12 @@ def test_refinement_alone_finds_the_best_chain_of_each_depth(
 
 def test_a_fast_device_is_not_visited_twice() -> None:
     """Only fast holds two units at once, and only slow lies between: going back would pay."""
-    limits = {"d0": 900, "edge0": 3_000, "d1": 20_000}
+    limits = {"d0": 900, "edge0": 3_000, "d1": 20_000, "d2": 0}
     fleet = Fleet(
         devices=(
             make_device("d0", memory_bytes=900, samples=4),
             make_device("d1", memory_bytes=20_000, flops_per_s=1e6),
+            make_device("d2", memory_bytes=0),
             make_device("edge0", "edge", memory_bytes=3_000, flops_per_s=1e12),
         ),
         links=LINKS,
@@ -164,7 +165,7 @@ def test_a_fast_device_is_not_visited_twice() -> None:
     task = SplitTask(
         name="c0",
         owners=("d0",),
-        holders=("d1", "edge0"),
+        holders=("d1", "d2", "edge0"),
         limit_bytes=limits,
         batch_size=1,
         objective="latency",
