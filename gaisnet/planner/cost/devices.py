@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from gaisnet.errors import InfeasibleError, InputError
+from gaisnet.errors import InputError
 from gaisnet.schema.catalogue import preset
 from gaisnet.schema.fleet import Device, Fleet
 from gaisnet.schema.job import Constraints
@@ -22,7 +22,8 @@ class DeviceCost:
     flops_per_s: float
     memory_bandwidth_bytes_per_s: float | None
     limit_bytes: int
-    """Memory for stages: the device's, less the job's slack and what the runtime itself takes."""
+    """Memory for stages: the device's, less the job's slack and what the runtime itself takes.
+    Without any left a device can still coordinate."""
     op_overhead_s: float
     """Fixed time per operator call."""
     unit_overhead_s: float
@@ -48,7 +49,6 @@ def resolve_devices(
 
     Raises:
         InputError: A device's preset is unknown, or its profile is missing or has no device part.
-        InfeasibleError: Nothing is left of a device's memory.
     """
     return {d.id: _resolve(d, model, profiles, limits) for d in fleet.devices}
 
@@ -119,11 +119,4 @@ def _sustained(part: DevicePart, dtype: str) -> float:
 def _limit(device: Device, usable_bytes: int, limits: Constraints) -> int:
     if device.memory_bytes is not None:
         usable_bytes = min(usable_bytes, device.memory_bytes)
-    left = int(usable_bytes * (1.0 - limits.memory_slack)) - limits.reserved_bytes
-    if left < 0:
-        raise InfeasibleError(
-            f"device {device.id}: nothing is left of its {usable_bytes} bytes after "
-            f"reserved_bytes {limits.reserved_bytes} and memory_slack {limits.memory_slack}",
-            hint=f"reserve {-left} bytes less, or give it as much more memory",
-        )
-    return left
+    return max(0, int(usable_bytes * (1.0 - limits.memory_slack)) - limits.reserved_bytes)
