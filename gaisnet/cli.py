@@ -120,10 +120,17 @@ def plan(
             from gaisnet import planner
 
             made = planner.plan(
-                job, output=output, scheme=scheme, objective=objective, clusters=clusters, seed=seed
+                job,
+                output=output,
+                scheme=scheme,
+                objective=objective,
+                clusters=clusters,
+                gap=gap,
+                seed=seed,
             )
         session.deliver(made, plan_view(made), output, force=force)
-        _refuse_unproven(made, gap, output)
+        if gap is not None:
+            _refuse_unproven(made, gap, output)
 
 
 @app.command()
@@ -247,10 +254,9 @@ def _check_output(output: Path | None, force: bool) -> None:
         check_writable(output, force=force)
 
 
-def _refuse_unproven(made: Plan, gap: float | None, output: Path | None) -> None:
-    """The plan stands and is written; the exit code says that a proof is missing."""
-    missing = [proof for proof in made.certificates if proof.status == "feasible"]
-    missing = [proof for proof in missing if gap is None or proof.gap > gap]
+def _refuse_unproven(made: Plan, gap: float, output: Path | None) -> None:
+    """The plan stands and is written; the exit code says that the proof asked for is missing."""
+    missing = [proof for proof in made.certificates if proof.gap > gap]
     if missing:
         worst = max(missing, key=lambda proof: proof.gap)
         raise UnprovenError(

@@ -126,7 +126,7 @@ Objective = Annotated[
     Option("--objective", help="What a split minimises; else the job's."),
 ]
 Gap = Annotated[
-    float | None, Option("--gap", min=0, help="Relative gap to be proven; else the job's.")
+    float | None, Option("--gap", min=0, help="Relative gap that must be proven, or exit code 13.")
 ]
 
 # Of execute and report.

@@ -37,6 +37,7 @@ def plan(
     scheme: Scheme | None = None,
     objective: Objective | None = None,
     clusters: int | None = None,
+    gap: float | None = None,
     seed: int | None = None,
 ) -> Plan:
     """Who holds what, who is clustered with whom, who serves whom, and the proof.
@@ -51,6 +52,7 @@ def plan(
         scheme: Instead of the job's.
         objective: Instead of the job's.
         clusters: Instead of the job's ``clustering.clusters``.
+        gap: Instead of the job's ``search.gap``: where the searches may stop.
         seed: Instead of the job's.
 
     Raises:
@@ -59,7 +61,7 @@ def plan(
         InfeasibleError: No plan satisfies the constraints; says which binds and what mends it.
     """
     inputs = read_inputs(job_path)
-    job = _overridden(inputs.job, scheme, objective, clusters, seed)
+    job = _overridden(inputs.job, scheme, objective, clusters, gap, seed)
     return plan_inputs(replace(inputs, job=job), Path(output or job_path).parent)
 
 
@@ -96,11 +98,14 @@ def _overridden(
     scheme: Scheme | None,
     objective: Objective | None,
     clusters: int | None,
+    gap: float | None,
     seed: int | None,
 ) -> Job:
     changes: dict[str, Any] = {"scheme": scheme, "objective": objective, "seed": seed}
     if clusters is not None:
         changes["clustering"] = job.clustering.model_copy(update={"clusters": clusters})
+    if gap is not None:
+        changes["search"] = job.search.model_copy(update={"gap": gap})
     return job.model_copy(update={k: v for k, v in changes.items() if v is not None})
 
 
