@@ -12,6 +12,7 @@ import logging
 import warnings
 from collections import Counter
 from collections.abc import Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import ExitStack
 from typing import Any
 from unittest.mock import patch
@@ -67,7 +68,8 @@ class _Positional(nn.Module):
         with ExitStack() as stack:
 
             def from_here_on(*_: Any) -> None:
-                stack.enter_context(_ShapesOnly())  # type: ignore[no-untyped-call]
+                elsewhere = stack.enter_context(ThreadPoolExecutor(1))
+                stack.enter_context(_ShapesOnly(elsewhere))
 
             handle = self._first_block.register_forward_pre_hook(from_here_on, prepend=True)
             stack.callback(handle.remove)
@@ -127,11 +129,16 @@ def _by_unit(model: FoundationModel, by_module: Counter[str]) -> list[int | None
 
 
 class _ShapesOnly(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Answers matrix products with zeros of the right shape.
+    """Answers with zeros that take no memory; matrix products are not even computed.
 
-    It is switched on from the first block on: while it is on, the tracer does not see
+    A tracer keeps every tensor that it has seen, which for a large model is more than there is
+    memory. It is switched on from the first block on: while it is on, the tracer does not see
     convolutions, which stand in prologues only.
     """
+
+    def __init__(self, elsewhere: Executor) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self._elsewhere = elsewhere
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
@@ -139,8 +146,36 @@ class _ShapesOnly(TorchDispatchMode):  # type: ignore[no-untyped-call]
         aten = torch.ops.aten
         if func in (aten.mm.default, aten.bmm.default, aten._grouped_mm.default):
             left, right = args[:2]
-            return left.new_zeros((*left.shape[:-1], right.shape[-1]))
+            return _zeros(left.dtype, (*left.shape[:-1], right.shape[-1]))
         if func is aten.addmm.default:
             _, left, right = args
-            return left.new_zeros((left.shape[0], right.shape[1]))
-        return func(*args, **(kwargs or {}))
+            return _zeros(left.dtype, (left.shape[0], right.shape[1]))
+        if func._schema.is_mutable and isinstance(args[0], Tensor) and _is_hollow(args[0]):
+            return args[0]
+        kwargs = kwargs or {}
+        if not func.is_view:
+            # The tracer belongs to its thread. In this one it takes even the reading of a shape
+            # for an operator, and keeps every tensor alive that is touched.
+            found = self._elsewhere.submit(_shape_of, func, args, kwargs).result()
+            if found is not None:
+                return _zeros(*found)
+        return func(*args, **kwargs)
+
+
+@torch.no_grad()
+def _shape_of(
+    func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> tuple[torch.dtype, torch.Size] | None:
+    """Type and shape of the answer, if it is one floating tensor."""
+    result = func(*args, **kwargs)
+    if not isinstance(result, Tensor) or not result.is_floating_point():
+        return None
+    return result.dtype, result.shape
+
+
+def _zeros(dtype: torch.dtype, shape: Sequence[int]) -> Tensor:
+    return torch.zeros((), dtype=dtype).expand(list(shape))
+
+
+def _is_hollow(tensor: Tensor) -> bool:
+    return tensor.numel() > 1 and not any(tensor.stride())
