@@ -64,6 +64,7 @@ def line_chart(
     label: Callable[[float], str],
     *,
     y_max: float | None = None,
+    x_name: str = "round",
 ) -> LineChart:
     """A chart of lines that start at zero.
 
@@ -71,6 +72,7 @@ def line_chart(
         lines: Points of each line, by its name; empty lines are left out.
         label: How a value is written.
         y_max: Upper end of the vertical axis; by default the largest value.
+        x_name: What the whole numbers count.
     """
     drawn = {name: points for name, points in lines.items() if points}
     xs = [x for points in drawn.values() for x, _ in points]
@@ -85,7 +87,7 @@ def line_chart(
         return round(_HEIGHT - _BOTTOM - (_HEIGHT - _TOP - _BOTTOM) * y / y_end, 1)
 
     series = (
-        Series(name, tuple(Dot(across(x), down(y), f"round {x}: {label(y)}") for x, y in points))
+        Series(name, tuple(Dot(across(x), down(y), f"{x_name} {x}: {label(y)}") for x, y in points))
         for name, points in drawn.items()
     )
     return LineChart(

@@ -12,6 +12,7 @@ from gaisnet.report import charts, units
 from gaisnet.report.holdings import holdings
 from gaisnet.report.leakage_view import as_bits_per_s
 from gaisnet.report.plan_view import plan_warnings
+from gaisnet.report.profile_page import profile_charts
 from gaisnet.report.profile_view import heat, unit_cost
 from gaisnet.report.run_record import RunRecord, by_tier
 from gaisnet.schema.plan import DevicePrediction, Plan
@@ -130,6 +131,7 @@ def _profile(profile: Profile) -> dict[str, Any]:
         "model": profile.model,
         "link": profile.link,
         "rows": _unit_rows(profile.model) if profile.model else [],
+        **profile_charts(profile),
     }
 
 
