@@ -181,6 +181,7 @@ class _Run:
         """Make (or reopen) the folder and write the manifest; returns where to go on."""
         checkpoint, damaged = self._checkpoints.newest() if self._resumed else (None, [])
         done = checkpoint.rounds_done if checkpoint else 0
+        loss, accuracy = self._before(session)
         if self._resumed:
             self._folder.reopen(done)
         else:
@@ -194,6 +195,8 @@ class _Run:
             status="running",
             rounds_done=done,
             rounds=rounds,
+            eval_loss_before=loss,
+            eval_accuracy_before=accuracy,
             frozen_sha256=session.frozen_sha256,
             tool_versions={name: version(name) for name in _TOOLS},
         )
@@ -202,6 +205,14 @@ class _Run:
         state = f"{done} of {rounds} rounds are done"
         self._folder.tell(kind, detail="; ".join([state, *(f"{n} is damaged" for n in damaged)]))
         return checkpoint
+
+    def _before(self, session: Session) -> tuple[float | None, float | None]:
+        """Held-out loss and accuracy before any tuning; a resumed run has them written down."""
+        if self._resumed:
+            manifest = self._folder.read_manifest()
+            return manifest.eval_loss_before, manifest.eval_accuracy_before
+        found = session.evaluate()
+        return (found.loss, found.accuracy) if found else (None, None)
 
     def _note(self, **changes: object) -> None:
         self._manifest = self._manifest.model_copy(update=changes)

@@ -121,7 +121,7 @@ class Session:
         loss = self._tuner.round(index)
         self._dispatcher.observe(None)
         wall_s = time.perf_counter() - started
-        held_out = self._evaluate(index)
+        held_out = self.evaluate() if self._is_due(index) else None
         return RoundMetrics(
             round=index,
             train_loss=loss,
@@ -149,8 +149,12 @@ class Session:
             export_adapter(self.model, state, written[domain])
         return written
 
-    def _evaluate(self, index: int) -> Evaluation | None:
-        every, last = self.files.job.fine_tuning.eval_every, index + 1 == self._rounds
-        if self._held_out is None or not (last or (index + 1) % every == 0):
+    def evaluate(self) -> Evaluation | None:
+        """How the current general modules do on the job's held-out samples, if there are any."""
+        if self._held_out is None:
             return None
         return self._evaluator.evaluate(self._held_out, self.domains()[GENERAL])
+
+    def _is_due(self, index: int) -> bool:
+        every, last = self.files.job.fine_tuning.eval_every, index + 1 == self._rounds
+        return last or (index + 1) % every == 0

@@ -36,13 +36,14 @@ class RunRecord:
     """Tier of each device; empty if the fleet is no longer where the plan says."""
 
     def accuracies(self) -> list[tuple[int, float]]:
-        """Rounds done and accuracy, wherever it was evaluated."""
-        return [(m.round + 1, m.eval_accuracy) for m in self.rounds if m.eval_accuracy is not None]
+        """Rounds done and accuracy, wherever it was evaluated; 0 is before tuning."""
+        before = self.manifest.eval_accuracy_before
+        points = [(m.round + 1, m.eval_accuracy) for m in self.rounds]
+        return [(n, share) for n, share in [(0, before), *points] if share is not None]
 
     def times_s(self) -> tuple[float, float, float]:
-        """Mean round time: predicted, virtual and wall, without the evaluation before tuning."""
-        tuned = [m for m in self.rounds if m.wall_s or m.virtual_s] or list(self.rounds)
-        count = max(len(tuned), 1)
+        """Mean round time: predicted, virtual and wall."""
+        tuned, count = self.rounds, max(len(self.rounds), 1)
         return (
             sum(m.predicted_s for m in tuned) / count,
             sum(m.virtual_s for m in tuned) / count,

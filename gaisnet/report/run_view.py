@@ -38,7 +38,10 @@ def _gain(run: RunRecord) -> Text:
     accuracies = run.accuracies()
     if not accuracies:
         return Text("accuracy: not evaluated")
-    told = [f"{as_percent(share)} after round {done}" for done, share in accuracies]
+    told = [
+        f"{as_percent(share)} {f'after round {done}' if done else 'before tuning'}"
+        for done, share in accuracies
+    ]
     if len(accuracies) == 1:
         return Text(f"accuracy {told[0]}")
     style = "green" if accuracies[-1][1] > accuracies[0][1] else "yellow"

@@ -24,6 +24,9 @@ class RunManifest(Strict):
     status: Literal["running", "done", "interrupted", "failed"]
     rounds_done: Count = 0
     rounds: Count
+    eval_loss_before: NonNegative | None = None
+    """On the job's held-out samples, before any tuning."""
+    eval_accuracy_before: Fraction | None = None
     adapters: dict[str, str] = Field(default_factory=dict)
     """Folder of each domain's tuned modules, relative to the run's."""
     frozen_sha256: Sha256

@@ -94,6 +94,17 @@ def test_a_run_leaves_everything_behind(job, finished):
     assert not list(finished.run_dir.rglob(".*"))
 
 
+def test_a_run_says_what_the_model_could_do_before_tuning(tmp_path, job, finished):
+    before = finished.manifest.eval_accuracy_before, finished.manifest.eval_loss_before
+    assert None not in before
+    plan = copied(job, tmp_path)
+    with pytest.raises(InterruptedRunError):
+        execute(plan, on_event=StopAt("round_started", 2, KeyboardInterrupt()))
+    resumed = execute(None, resume=plan.parent / "test-run").manifest
+    assert (resumed.eval_accuracy_before, resumed.eval_loss_before) == before
+    assert before[1] != finished.metrics[0].eval_loss
+
+
 def test_metrics_hold_losses_times_and_traffic(finished):
     first, *_, last = finished.metrics
     assert [m.round for m in finished.metrics] == [0, 1, 2]

@@ -244,6 +244,7 @@ def run(status: str = "done", folder: Path = Path("run"), domain: str = "general
         status=status,  # type: ignore[arg-type]
         rounds_done=3,
         rounds=3,
+        eval_accuracy_before=0.125,
         adapters={domain: f"adapters/{domain}"},
         frozen_sha256=SHA,
     )

@@ -133,7 +133,7 @@ def test_a_plan_warns_of_everything_that_is_not_as_asked() -> None:
 def test_a_run_shows_gain_times_traffic_and_where_results_lie(tmp_path: Path) -> None:
     (tmp_path / "report.html").touch()
     text = shown(run_view(subjects.run(folder=tmp_path)), 200)
-    assert "accuracy 50.0 % after round 1 → 90.0 % after round 3" in text
+    assert "accuracy 12.5 % before tuning → 90.0 % after round 3" in text
     assert "predicted 2.5 s, on the fleet's virtual clock 2.6 s, here 400 ms" in text
     between = lines(text, "edge")[0].split()
     assert between[:3] == ["end", "edge", "4"]
