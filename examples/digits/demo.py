@@ -16,14 +16,12 @@ import transformers
 from rich.console import Console
 
 from examples.digits.commands import CommandFailed, gaisnet
-from examples.digits.files import TUNABLE, Setting, write_job_folder
+from examples.digits.files import TUNABLE, Setting, is_job_folder, write_job_folder
 from examples.digits.outcome import accuracy, read_outcome
 from examples.digits.pretrain import RECIPE, Recipe
 from examples.digits.story import head_line, introduce, show_outcome, show_shares
 
-__all__ = ["main", "run_demo"]
-
-OURS = ("fleet.yaml", "job.yaml")
+__all__ = ["main", "make_room", "run_demo"]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -32,7 +30,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     console = _console()
     setting = Setting(alpha=options.alpha, seed=options.seed, rounds=options.rounds)
     try:
-        _make_room(options.folder)
+        make_room(options.folder)
         run_demo(options.folder, setting, console)
     except CommandFailed as failed:
         return failed.exit_code
@@ -70,7 +68,7 @@ def run_demo(
     transformers.utils.logging.disable_progress_bar()
     introduce(console)
     head_line(console, "1  A model that knows letters, and everyone's own digits")
-    console.print("Pre-training takes about 20 seconds the first time, and is then cached.")
+    console.print("Pre-training takes some 20 seconds the first time; then the model is cached.")
     write_job_folder(folder, setting, recipe, cache)
     show_shares(console, folder)
     _run_commands(folder, console)
@@ -89,11 +87,14 @@ def run_demo(
 def _run_commands(folder: Path, console: Console) -> None:
     job, profile, plan = folder / "job.yaml", folder / "profile.json", folder / "plan.json"
     head_line(console, "2  What does each layer cost?")
+    console.print("Counted, and timed on this machine; the fleet's devices are in the catalogue.")
     targets = ",".join(TUNABLE["targets"])
     gaisnet(console, "profile", folder / "model", "--targets", targets, "-o", profile)
     head_line(console, "3  Who holds what, and who tunes with whom?")
+    console.print("The quickest round that memory allows, with a proven bound for each decision.")
     gaisnet(console, "plan", job, "-o", plan)
     head_line(console, "4  Tune together, then answer")
+    console.print("Every tensor really crosses the cuts; a virtual clock keeps the fleet's time.")
     gaisnet(console, "execute", plan, "-o", folder / "run")
 
 
@@ -103,10 +104,10 @@ def _console() -> Console:
     return console if console.is_terminal else Console(highlight=False, width=120)
 
 
-def _make_room(folder: Path) -> None:
+def make_room(folder: Path) -> None:
     """Remove what an earlier demo left; raises FileExistsError if the folder is someone else's."""
     if folder.exists() and any(folder.iterdir()):
-        if not all((folder / name).is_file() for name in OURS):
+        if not is_job_folder(folder):
             raise FileExistsError(f"{folder} holds something else: name another --folder")
         shutil.rmtree(folder)
 

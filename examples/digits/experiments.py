@@ -21,6 +21,7 @@ import transformers
 from rich.console import Console
 
 from examples.digits.files import TUNABLE, Setting, write_job_folder
+from examples.digits.fleet import END_DEVICES
 from examples.digits.outcome import Outcome, read_outcome
 from examples.digits.pretrain import RECIPE, Recipe
 from gaisnet.executor.run import execute
@@ -60,14 +61,16 @@ seeds, and each of them; a seed decides the held-out digits, the deal, the new h
 
 ## Schemes
 
-The same number of rounds, steps and samples a step for all; α = 0.1, seed 0. Every scheme is a
-plan for the same executor. `hfsl` runs on the devices' scaled memory of the demo (1 to 3.5 MiB);
-the others are given all the memory that the devices really have, since they need more of it, or
-of a server. Memory is that of the end device that needs most, in MiB; sent is tensor data over
-all links in a round, in MiB; a round's time is the fleet's, on the virtual clock.
+Every scheme is a plan for the same executor. All work through the same number of samples in a
+round; α = 0.1, seed 0. `hfsl` runs on the devices' scaled memory of the demo (1 to 3.5 MiB); the
+others are given all the memory that the devices really have, since `fl` needs the whole model on
+every device, and the others need a server that holds all that lies between the owners' layers.
+Memory is what tuning and answering take on the end device and on the server that need most; sent
+is tensor data over all links in all rounds (`central`: with the raw data, which it collects); a
+round's time is the fleet's, on the virtual clock.
 
-| scheme | accuracy | memory | sent | seconds a round |
-|---|---:|---:|---:|---:|
+| scheme | accuracy | end device, MiB | server, MiB | sent, MiB | a round, s |
+|---|---:|---:|---:|---:|---:|
 {schemes}
 
 {versions}; one thread.
@@ -83,8 +86,10 @@ class Row:
     """On all held-out digits, after the last round."""
     end_device_bytes: int
     """Memory of the end device that needs most."""
-    round_bytes: int
-    """Tensor data over all links in the last round."""
+    server_bytes: int
+    """The same among edge servers and the cloud."""
+    sent_bytes: int
+    """Tensor data over all links in all rounds."""
     round_s: float
     """On the fleet's virtual clock."""
 
@@ -123,12 +128,15 @@ def _row(setting: Setting, outcome: Outcome) -> Row:
     last = outcome.rounds[-1]
     assert last.eval_accuracy is not None
     ends = {device.id for device in outcome.fleet.devices if device.tier == "end"}
-    needs = [d.memory_bytes for d in outcome.plan.predictions.devices if d.device in ends]
+    needs: dict[bool, list[int]] = {True: [0], False: [0]}
+    for device in outcome.plan.predictions.devices:
+        needs[device.device in ends].append(device.memory_bytes)
     return Row(
         setting=setting,
         accuracy=last.eval_accuracy,
-        end_device_bytes=max(needs),
-        round_bytes=sum(link.payload_bytes for link in last.traffic),
+        end_device_bytes=max(needs[True]),
+        server_bytes=max(needs[False]),
+        sent_bytes=sum(link.payload_bytes for r in outcome.rounds for link in r.traffic),
         round_s=last.virtual_s,
     )
 
@@ -155,10 +163,17 @@ def _skew_settings() -> list[Setting]:
 
 
 def _scheme_settings() -> list[Setting]:
-    """The other schemes need more memory than the demo's devices have."""
+    """The other schemes need more memory than the demo's devices have.
+
+    Where one machine has all the data, it takes the steps of all devices.
+    """
+    steps = _last_only().local_steps
     return [
         dataclasses.replace(
-            _last_only(), scheme=scheme, memory="scaled" if scheme == "hfsl" else "ample"
+            _last_only(),
+            scheme=scheme,
+            memory="scaled" if scheme == "hfsl" else "ample",
+            local_steps=steps * len(END_DEVICES) if scheme == "central" else steps,
         )
         for scheme in SCHEMES
     ]
@@ -198,7 +213,7 @@ def _skew_lines(rows: Sequence[Row]) -> list[str]:
 def _scheme_line(row: Row) -> str:
     return (
         f"| {row.setting.scheme} | {row.accuracy:.1%} | {row.end_device_bytes / MEBIBYTE:.1f} | "
-        f"{row.round_bytes / MEBIBYTE:.2f} | {row.round_s:.2f} |"
+        f"{row.server_bytes / MEBIBYTE:.1f} | {row.sent_bytes / MEBIBYTE:.1f} | {row.round_s:.2f} |"
     )
 
 

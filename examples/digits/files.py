@@ -19,7 +19,15 @@ from examples.digits.letters import normalise
 from examples.digits.partition import dirichlet_shares
 from examples.digits.pretrain import RECIPE, Recipe, pretrained_folder, write_foundation_model
 
-__all__ = ["TUNABLE", "Digits", "Setting", "load_split", "write_job_folder"]
+__all__ = [
+    "JOB_TITLE",
+    "TUNABLE",
+    "Digits",
+    "Setting",
+    "is_job_folder",
+    "load_split",
+    "write_job_folder",
+]
 
 TUNABLE: dict[str, Any] = {
     "kind": "lora",
@@ -31,6 +39,9 @@ TUNABLE: dict[str, Any] = {
 
 TEST_SHARE = 0.25
 
+JOB_TITLE = "What is to be done, and how: the job of the digits example."
+FLEET_TITLE = "Who takes part, and over which links: the fleet of the digits example."
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Setting:
@@ -41,7 +52,7 @@ class Setting:
     seed: int = 0
     """Of the split into training and test data, the shares, the new head and the order."""
     scheme: str = "hfsl"
-    rounds: int = 8
+    rounds: int = 12
     local_steps: int = 4
     batch_size: int = 16
     learning_rate: float = 5e-3
@@ -94,18 +105,22 @@ def write_job_folder(
         recipe: Of the pre-training on letters.
         cache: Where pre-trained models are kept; by default the user's cache folder.
     """
+    foundation = pretrained_folder(recipe, cache)
     folder.mkdir(parents=True, exist_ok=True)
-    write_foundation_model(pretrained_folder(recipe, cache), folder / "model", seed=setting.seed)
+    # First, so that a folder that was left half-written is known as ours.
+    _write_yaml(folder / "job.yaml", _job_document(setting), JOB_TITLE)
+    write_foundation_model(foundation, folder / "model", seed=setting.seed)
     train, test = load_split(setting.seed)
     labels = _write_shares(folder, train, setting)
     test.save(folder / "heldout" / "all.safetensors")
     _write_questions(folder, test, setting.seed)
-    _write_yaml(
-        folder / "fleet.yaml",
-        fleet_document(labels, setting.memory),
-        "Who takes part: gaisnet's fleet.",
-    )
-    _write_yaml(folder / "job.yaml", _job_document(setting), "What is to be done: gaisnet's job.")
+    _write_yaml(folder / "fleet.yaml", fleet_document(labels, setting.memory), FLEET_TITLE)
+
+
+def is_job_folder(folder: Path) -> bool:
+    """Whether ``write_job_folder`` wrote it."""
+    job = folder / "job.yaml"
+    return job.is_file() and job.read_bytes().startswith(f"# {JOB_TITLE}\n".encode())
 
 
 def _write_shares(folder: Path, train: Digits, setting: Setting) -> dict[str, NDArray[np.int64]]:

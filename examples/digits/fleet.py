@@ -29,7 +29,7 @@ CLOUD = {"datacentre": "server-epyc-7763"}
 
 MEBIBYTE = 2**20
 MEMORY_MIB: dict[str, dict[str, float]] = {
-    "scaled": {"phone": 2, "pi": 1, "laptop": 3.5, "jetson": 2, "edge": 4, "cloud": 64},
+    "scaled": {"phone": 2, "pi": 1, "laptop": 3.5, "jetson": 2.25, "edge": 4, "cloud": 64},
     "scaled-for-merging": {"phone": 4, "pi": 1, "laptop": 7, "jetson": 7, "edge": 18, "cloud": 64},
     "ample": {},
 }

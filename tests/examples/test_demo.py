@@ -11,8 +11,8 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 from examples.digits.commands import CommandFailed, gaisnet
-from examples.digits.demo import main, run_demo
-from examples.digits.files import Setting
+from examples.digits.demo import main, make_room, run_demo
+from examples.digits.files import JOB_TITLE, Setting
 from examples.digits.outcome import Outcome, read_outcome
 from examples.digits.pretrain import Recipe
 from gaisnet.cli import app
@@ -110,7 +110,14 @@ def test_a_failing_command_says_why_and_hands_its_exit_code_on(
 def test_a_folder_with_something_else_is_left_alone(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (tmp_path / "thesis.txt").write_text("years of work")
+    for name in ("thesis.txt", "fleet.yaml", "job.yaml"):
+        (tmp_path / name).write_text("years of work")
     assert main(["--folder", str(tmp_path)]) == 2
     assert (tmp_path / "thesis.txt").read_text() == "years of work"
     assert "holds something else" in capsys.readouterr().out.replace("\n", " ")
+
+
+def test_what_an_earlier_demo_left_makes_room(tmp_path: Path) -> None:
+    (tmp_path / "job.yaml").write_text(f"# {JOB_TITLE}\nname: half-written")
+    make_room(tmp_path)
+    assert not tmp_path.exists()

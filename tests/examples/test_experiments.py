@@ -8,6 +8,7 @@ from pathlib import Path
 from examples.digits import experiments
 from examples.digits.experiments import ALPHAS, SCHEMES, SEEDS, Row, measure
 from examples.digits.files import Setting
+from examples.digits.fleet import END_DEVICES
 from examples.digits.pretrain import Recipe
 
 
@@ -17,7 +18,8 @@ def row(accuracy: float, **changes: object) -> Row:
         setting=setting,
         accuracy=accuracy,
         end_device_bytes=3 * 2**20,
-        round_bytes=2**19,
+        server_bytes=2**20,
+        sent_bytes=2**19,
         round_s=0.5,
     )
 
@@ -33,6 +35,8 @@ def test_every_scheme_is_run_on_the_same_data() -> None:
     ran = experiments._scheme_settings()
     assert tuple(setting.scheme for setting in ran) == SCHEMES
     assert len({(setting.alpha, setting.seed, setting.rounds) for setting in ran}) == 1
+    samples = {s.local_steps * (1 if s.scheme == "central" else len(END_DEVICES)) for s in ran}
+    assert len(samples) == 1, "all see as many samples"
 
 
 def test_the_page_gives_the_median_and_every_seed() -> None:
@@ -47,7 +51,7 @@ def test_the_page_gives_the_median_and_every_seed() -> None:
     assert page.count("| **70.0%** | 50.0% 90.0% 60.0% 80.0% 70.0% |") == 6
     assert "| sequential | even (IID) |" in page
     assert "| merge | α = 0.1 |" in page
-    assert "| fl | 25.0% | 3.0 | 0.50 | 0.50 |" in page
+    assert "| fl | 25.0% | 3.0 | 1.0 | 0.5 | 0.50 |" in page
     assert "make experiments" in page
 
 
@@ -58,6 +62,6 @@ def test_a_run_is_measured_from_its_own_files(
     found = measure(setting, tmp_path / "run", tiny_recipe, letters_cache)
     assert found.setting == setting
     assert 0.0 < found.accuracy < 1.0
-    assert found.round_bytes > 0
+    assert found.sent_bytes > 0
     assert found.round_s > 0.0
     assert 0 < found.end_device_bytes <= 3.5 * 2**20, "what the largest of them has"
