@@ -203,8 +203,8 @@ def test_a_page_is_well_formed_and_loads_nothing(subject: object) -> None:
 
 def test_a_runs_page_shows_curve_times_memory_traffic_and_clusters() -> None:
     text = report_html(subjects.run())
-    assert "50.0 % → 90.0 %" in text
-    assert text.count("<circle") == 2 + 3 + 3
+    assert "12.5 % → 90.0 %" in text
+    assert text.count("<circle") == 3 + 3 + 3
     for figure in ("2.5 s", "2.6 s", "400 ms", "phone → board", "10 MiB of 10 MiB", "2–5"):
         assert figure in text
     assert Page(report_html(subjects.run())).text.count("end") >= 2
@@ -212,7 +212,7 @@ def test_a_runs_page_shows_curve_times_memory_traffic_and_clusters() -> None:
 
 def test_a_run_whose_plan_has_moved_is_still_shown() -> None:
     moved = replace(subjects.run(), plan=None, tiers={})
-    assert "50.0 % → 90.0 %" in report_html(moved)
+    assert "12.5 % → 90.0 %" in report_html(moved)
     assert "Sent over links" in shown(run_view(moved))
 
 
