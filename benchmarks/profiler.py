@@ -80,9 +80,9 @@ _WARM_UP = 2
 
 def _specs(folder: Path, configs: dict[str, tuple[str, Any]]) -> dict[str, ModelSpec]:
     found = {}
-    for number, (name, (architecture, config)) in enumerate(configs.items()):
+    for name, (architecture, config) in configs.items():
         config.architectures = [architecture]
-        path = folder / f"{number}-{architecture}.json"
+        path = folder / f"{name}.json"
         config.to_json_file(path, use_diff=False)
         found[name] = ModelSpec(source=str(path))
     return found

@@ -132,7 +132,7 @@ def _walk(
     return diary.pages
 
 
-@pytest.mark.parametrize("family", ["vit", "bert", "llama"])
+@pytest.mark.parametrize("family", ["vit", "llama"])
 def test_units_saved_bytes_add_up_to_the_whole_models(family: str, folder: Path) -> None:
     model = on_meta(family, folder, "full")
     mode = FakeTensorMode()
@@ -144,8 +144,9 @@ def test_units_saved_bytes_add_up_to_the_whole_models(family: str, folder: Path)
     assert by_unit == pytest.approx(two.saved_bytes - one.saved_bytes, rel=_CLOSE)
 
 
-@pytest.mark.parametrize("tunable", ["full", "lora"])
-@pytest.mark.parametrize("family", ["vit", "bert", "gpt2", "qwen2"])
+@pytest.mark.parametrize(
+    ("family", "tunable"), [("vit", "lora"), ("bert", "full"), ("gpt2", "lora"), ("qwen2", "full")]
+)
 def test_the_planners_sum_over_units_bounds_the_peak_closely(
     family: str, tunable: str, folder: Path
 ) -> None:
