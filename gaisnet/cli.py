@@ -60,42 +60,44 @@ def profile(
     device_only: opt.DeviceOnly = False,
     model_only: opt.ModelOnly = False,
     list_presets: opt.ListPresets = False,
+    leakage: opt.Leakage = False,
+    data: opt.Data = None,
+    leakage_samples: opt.LeakageSamples = 128,
+    compare: opt.Compare = None,
+    listen: opt.Listen = None,
+    link: opt.LinkTo = None,
+    insecure: opt.Insecure = False,
     seed: opt.Seed = None,
     format: opt.Form = "text",
     quiet: opt.Quiet = False,
     force: opt.Force = False,
 ) -> None:
     """Measure what each layer of a model costs, and what this device can do."""
-    from gaisnet.report import Session, profile_table
+    from gaisnet import profiling
+    from gaisnet.report import Session
 
     with Session(format, quiet=quiet) as session:
+        profiling.check_one_asked(model, device_only, list_presets, compare, listen, link)
+        profiling.check_belonging(leakage, data, model, insecure, listen)
+        _check_output(output, force)
         if list_presets:
             _show_presets(session)
-            return
-        _check_profile_asked(model, device_only)
-        picked = (rank, alpha, targets, bottleneck, prompt_tokens, train_head)
-        tuned = opt.tunable_spec(tunable, *picked)
-        spec = None
-        if model is not None:
-            spec = opt.model_spec(model, task, num_labels, dtype, random_weights, seed)
-        sizes = opt.batch_sizes(batch_sizes)
-        _check_output(output, force)
-        from gaisnet.profiler import make_profile
-
-        with session.progress("profiling") as progress:
-            made = make_profile(
-                spec,
-                tuned,
-                optimizer=optimizer,
-                batch_sizes=sizes,
-                tokens=tokens,
-                times=times,
-                measure_device=not model_only,
-                seed=seed or 0,
-                threads=threads,
-                progress=progress,
-            )
-        session.deliver(made, profile_table(made), output, force=force)
+        elif listen is not None:
+            profiling.listen(session, listen, insecure)
+        elif compare is not None:
+            profiling.compare(session, compare, output, force)
+        elif link is not None:
+            profiling.link(session, link, output, force)
+        else:
+            picked = (rank, alpha, targets, bottleneck, prompt_tokens, train_head)
+            tuned, sizes = opt.tunable_spec(tunable, *picked), opt.batch_sizes(batch_sizes)
+            named = (task, num_labels, dtype, random_weights, seed)
+            spec = None if model is None else opt.model_spec(model, *named)
+            asked = {"optimizer": optimizer, "batch_sizes": sizes, "tokens": tokens, "times": times}
+            asked |= {"measure_device": not model_only, "threads": threads, "seed": seed or 0}
+            sample = profiling.leakage_sample(spec, data, leakage_samples)
+            made = profiling.measure(session, spec, tuned, asked, sample)
+            profiling.deliver(session, made, output, force)
 
 
 @app.command()
@@ -237,13 +239,6 @@ def _show_presets(session: Session) -> None:
     presets = [preset(name) for name in preset_names()]
     session.show(preset_table(presets))
     session.answer({"presets": [part.model_dump(mode="json") for part in presets]})
-
-
-def _check_profile_asked(model: str | None, device_only: bool) -> None:
-    if device_only and model is not None:
-        raise UsageError("--device-only takes no model", hint="leave out one of them")
-    if not device_only and model is None:
-        raise UsageError("name a model to profile", hint="or give --device-only or --list-presets")
 
 
 def _check_output(output: Path | None, force: bool) -> None:

@@ -17,6 +17,8 @@ __all__ = [
     "BatchSizes",
     "Bottleneck",
     "Clusters",
+    "Compare",
+    "Data",
     "DeviceOnly",
     "Dtype",
     "Engine",
@@ -24,9 +26,14 @@ __all__ = [
     "Form",
     "Gap",
     "HeadTuned",
+    "Insecure",
     "JobFile",
     "Labels",
+    "Leakage",
+    "LeakageSamples",
+    "LinkTo",
     "ListPresets",
+    "Listen",
     "ModelArgument",
     "ModelOnly",
     "ModelOption",
@@ -111,6 +118,30 @@ Threads = Annotated[int, Option("--threads", min=1, help="CPU threads to measure
 DeviceOnly = Annotated[bool, Option("--device-only", help="Measure this device, and no model.")]
 ModelOnly = Annotated[bool, Option("--model-only", help="Do not measure this device.")]
 ListPresets = Annotated[bool, Option("--list-presets", help="Show the catalogue of devices.")]
+Leakage = Annotated[
+    bool, Option("--leakage", help="Attack every cut, on the samples of --data: what leaks there.")
+]
+Data = Annotated[
+    Path | None, Option("--data", help="Safetensors file with the model's inputs and labels.")
+]
+LeakageSamples = Annotated[
+    int, Option("--leakage-samples", min=8, help="How many of its samples to use at most.")
+]
+Compare = Annotated[
+    tuple[Path, Path] | None,
+    Option("--compare", metavar="A B", help="Show two profiles side by side; measure nothing."),
+]
+Listen = Annotated[
+    str | None,
+    Option("--listen", metavar="HOST:PORT", help="Be the other end of --link, until Ctrl-C."),
+]
+LinkTo = Annotated[
+    str | None,
+    Option("--link", metavar="HOST:PORT", help="Measure the link to where --listen runs."),
+]
+Insecure = Annotated[
+    bool, Option("--insecure", help="--listen to other machines, without authentication.")
+]
 
 # Of plan.
 JobFile = Annotated[Path, Argument(metavar="JOB", help="The job file.")]

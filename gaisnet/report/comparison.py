@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from pydantic import computed_field
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
@@ -25,6 +26,7 @@ class Change(Strict):
     spread: NonNegative = 0.0
     """Of both together; counts have none."""
 
+    @computed_field  # type: ignore[prop-decorator]
     @property
     def ratio(self) -> float | None:
         """The second over the first; ``None`` if it cannot be told."""
@@ -32,6 +34,7 @@ class Change(Strict):
             return None
         return self.second / self.first
 
+    @computed_field  # type: ignore[prop-decorator]
     @property
     def differs(self) -> bool:
         """Whether the figures are further apart than their spread; also if one is missing."""
@@ -63,16 +66,6 @@ class Comparison(Strict):
     """Of the times; ``None`` if the profiles have none in common."""
     device: dict[str, Change]
     units: tuple[UnitComparison, ...]
-
-    def document(self) -> dict[str, object]:
-        """For programs: every figure with its ratio, and whether it differs."""
-        whole = self.model_dump(mode="json", exclude={"device", "units"})
-        whole["device"] = {name: _document(change) for name, change in self.device.items()}
-        whole["units"] = [
-            {"unit": row.unit} | {name: _document(getattr(row, name)) for name in _FIGURES}
-            for row in self.units
-        ]
-        return whole
 
 
 _FIGURES: dict[str, tuple[str, Callable[[float], str]]] = {
@@ -239,8 +232,3 @@ def _device(first: DevicePart | None, second: DevicePart | None) -> dict[str, Ch
     return {
         name: Change(first=read(first), second=read(second)) for name, (read, _) in _DEVICE.items()
     }
-
-
-def _document(change: Change) -> dict[str, object]:
-    told: dict[str, object] = change.model_dump(mode="json")
-    return told | {"ratio": change.ratio, "differs": change.differs}

@@ -44,10 +44,9 @@ def shown(found: Comparison) -> str:
 
 def test_a_profile_is_the_same_as_itself() -> None:
     found = compared(subjects.profile())
-    document = found.document()
     figures = [
         figure
-        for row in document["units"]  # type: ignore[attr-defined]
+        for row in found.model_dump(mode="json")["units"]
         for name, figure in row.items()
         if name != "unit"
     ]

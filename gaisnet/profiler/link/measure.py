@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from gaisnet.errors import UsageError
 from gaisnet.profiler.link.address import Address
 from gaisnet.profiler.link.fit import Round, fit_rate, spread
-from gaisnet.profiler.link.wire import DONE, HELLO, MAX_TRANSFER_BYTES, ORDER, LinkError, Stream
+from gaisnet.profiler.link.wire import DONE, HELLO, ORDER, LinkError, Stream
 from gaisnet.profiler.progress import Progress, silent
 from gaisnet.schema.fleet import Link
 from gaisnet.schema.link import LinkPart
@@ -29,6 +29,8 @@ class LinkEffort:
     """Smallest messages for the latency."""
     smallest_bytes: int = 1024
     """First size; each next one is four times as large."""
+    largest_bytes: int = 16 * 2**20
+    """No size beyond it, however fast the link is."""
     long_s: float = 0.2
     """The largest size is the first that takes longer, so that the slope stands over the jitter."""
     rounds: int = 7
@@ -163,7 +165,7 @@ def _sizes(transfer: Callable[[int], float], work: LinkEffort) -> Sequence[int]:
     """Growing sizes up to the first that takes long; this warms the connection up as well."""
     sizes = [work.smallest_bytes]
     while len(sizes) < _FEWEST_SIZES or transfer(sizes[-1]) < work.long_s:
-        if 4 * sizes[-1] > MAX_TRANSFER_BYTES:
+        if 4 * sizes[-1] > work.largest_bytes:
             break
         sizes.append(4 * sizes[-1])
     return sizes

@@ -1,0 +1,199 @@
+"""What ``gaisnet profile`` can be asked for, one function each; it measures or compares."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from gaisnet.errors import UsageError
+
+if TYPE_CHECKING:
+    from gaisnet.profiler.leakage import DataSample
+    from gaisnet.report import Session
+    from gaisnet.schema.link import LinkPart
+    from gaisnet.schema.model import ModelSpec, TunableSpec
+    from gaisnet.schema.profile import Profile
+
+__all__ = [
+    "check_belonging",
+    "check_one_asked",
+    "compare",
+    "deliver",
+    "leakage_sample",
+    "link",
+    "listen",
+    "measure",
+]
+
+
+def check_one_asked(
+    model: str | None,
+    device_only: bool,
+    list_presets: bool,
+    compare: tuple[Path, Path] | None,
+    listen: str | None,
+    link: str | None,
+) -> None:
+    """Refuse to do several things at once, or nothing.
+
+    Raises:
+        UsageError: Not exactly one thing was asked for.
+    """
+    asked = {
+        "MODEL": model,
+        "--device-only": device_only,
+        "--list-presets": list_presets,
+        "--compare": compare,
+        "--listen": listen,
+        "--link": link,
+    }
+    given = [name for name, value in asked.items() if value]
+    if not given:
+        raise UsageError("name a model to profile", hint="or give --device-only or --list-presets")
+    if len(given) > 1:
+        one, other = sorted(given[:2], key=lambda name: name == "MODEL")
+        what = "model" if other == "MODEL" else other
+        raise UsageError(f"{one} takes no {what}", hint="leave out one of them")
+
+
+def check_belonging(
+    leakage: bool, data: Path | None, model: str | None, insecure: bool, listen: str | None
+) -> None:
+    """Refuse options without what they belong to.
+
+    Raises:
+        UsageError: One stands alone.
+    """
+    if leakage != (data is not None):
+        raise UsageError(
+            "--leakage and --data go together", hint="give the file of samples that leak"
+        )
+    if leakage and model is None:
+        raise UsageError("--leakage is a model's", hint="name a model to profile")
+    if insecure and listen is None:
+        raise UsageError("--insecure belongs to --listen")
+
+
+def leakage_sample(spec: ModelSpec | None, data: Path | None, most: int) -> DataSample | None:
+    """The samples to measure leakage on, checked before anything is measured.
+
+    Raises:
+        InputError: The file does not fit the model.
+        ModelError: The model cannot be loaded.
+    """
+    if spec is None or data is None:
+        return None
+    from gaisnet.profiler.leakage import read_profile_sample
+
+    return read_profile_sample(data, spec, most)
+
+
+def measure(
+    session: Session,
+    spec: ModelSpec | None,
+    tunable: TunableSpec,
+    settings: dict[str, Any],
+    sample: DataSample | None,
+) -> Profile:
+    """Profile this device and a model, and the leakage of the model's cuts if there is a sample.
+
+    Raises:
+        ModelError: The model cannot be loaded or cut, or cannot have these tunable modules.
+    """
+    from gaisnet.profiler import make_profile
+    from gaisnet.report.units import as_seconds
+
+    with session.progress("profiling") as progress:
+        made = make_profile(spec, tunable, **settings, progress=progress)
+    if sample is None:
+        return made
+    from gaisnet.profiler.leakage import with_leakage
+
+    def announce(seconds: float) -> None:
+        session.note(f"leakage on {len(sample)} samples will take about {as_seconds(seconds)}")
+
+    with session.progress("leakage") as progress:
+        return with_leakage(made, sample, announce=announce, progress=progress)
+
+
+def deliver(session: Session, made: Profile, output: Path | None, force: bool) -> None:
+    """Write and show a profile.
+
+    Raises:
+        UsageError: The file exists and ``force`` is false.
+        OutputError: It cannot be written.
+    """
+    from gaisnet.report import profile_table
+
+    session.deliver(made, profile_table(made), output, force=force)
+
+
+def compare(session: Session, paths: tuple[Path, Path], output: Path | None, force: bool) -> None:
+    """Show two profiles side by side.
+
+    Raises:
+        InputError: One is no profile.
+        MismatchError: They have no part in common.
+    """
+    from gaisnet.report.comparison import compare_profiles, comparison_view
+    from gaisnet.schema.files import read_model
+    from gaisnet.schema.profile import Profile
+
+    first, second = (read_model(path, Profile) for path in paths)
+    found = compare_profiles(first, second, (str(paths[0]), str(paths[1])))
+    session.deliver(found, comparison_view(found), output, force=force)
+
+
+def listen(session: Session, address: str, insecure: bool) -> None:
+    """Be the other end of ``--link`` until interrupted, which is not an error here.
+
+    Raises:
+        SecurityError: The address is not loopback and ``insecure`` is false.
+        UsageError: The address cannot be had.
+    """
+    from gaisnet.profiler.link import Listener, parse_address
+
+    end = Listener(parse_address(address), insecure=insecure)
+    host, port = end.address
+    session.note(f"listening on {host}:{port}; Ctrl-C ends it")
+    answered: list[str] = []
+
+    def report(ended: str) -> None:
+        answered.append(ended)
+        session.note(ended)
+
+    try:
+        end.serve(report)
+    except KeyboardInterrupt:
+        session.note("stopped")
+    finally:
+        end.close()
+    session.answer({"address": f"{host}:{port}", "answered": answered})
+
+
+def link(session: Session, address: str, output: Path | None, force: bool) -> None:
+    """Measure the link to where ``--listen`` runs, and print it as ``fleet.yaml`` takes it.
+
+    Raises:
+        LinkError: The other end is not there, is too slow, or is no gaisnet.
+        UsageError: The address is none.
+    """
+    from gaisnet.profiler.device import software_versions
+    from gaisnet.profiler.link import measure_link, parse_address
+    from gaisnet.schema.profile import Profile
+
+    with session.progress("link") as progress:
+        part = measure_link(parse_address(address), progress=progress)
+    deliver(session, Profile(link=part, tool_versions=software_versions()), output, force)
+    session.show("For fleet.yaml, with the devices' own ids:", "", _yaml(part))
+
+
+def _yaml(part: LinkPart) -> str:
+    import yaml
+
+    from gaisnet.profiler.link import fleet_link
+
+    entry = fleet_link(part, ("this-device", "other-device"))
+    fields = entry.model_dump(mode="json", exclude_defaults=True)
+    text: str = yaml.safe_dump({"links": [fields]}, sort_keys=False, default_flow_style=None)
+    return text
