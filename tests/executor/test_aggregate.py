@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import permutations
+
 import peft
 import pytest
 import torch
@@ -103,6 +105,19 @@ def test_fedavg_is_the_weighted_mean_and_leaves_equal_tensors_alone(weights, see
         torch.testing.assert_close(averaged[name].double(), expected, atol=1e-6, rtol=0.0)
     equal = {f"c{i}": Contribution(n, clients[0]) for i, n in enumerate(weights)}
     assert same(FedAvg().average(equal), clients[0])
+
+
+@pytest.mark.parametrize("aggregator", [FedAvg(), FedExLora()])
+def test_invariant_12_sums_run_in_the_order_of_ids_not_of_arrival(aggregator):
+    """Values whose sum depends on the order, even in float64."""
+    values = dict(zip("abc", [1e30, 1.0, -1e30], strict=True))
+    parts = {
+        name: Contribution(1, {A: torch.full((1, 2), x), B: torch.ones(2, 1)})
+        for name, x in values.items()
+    }
+    first = aggregator.average(parts)
+    for order in permutations("abc"):
+        assert same(aggregator.average({name: parts[name] for name in order}), first)
 
 
 def test_plain_averaging_of_lora_is_not_exact_and_the_residual_is_what_is_missing():

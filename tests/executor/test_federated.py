@@ -98,18 +98,19 @@ def test_invariant_3_identical_clusters_equal_one(cuts, several_edges, optimizer
     merged=st.booleans(),
     u_shape=st.booleans(),
     tunable=tunables,
+    edges=st.integers(1, 2),
 )
 def test_invariant_4_one_step_per_cluster_is_a_step_on_the_union(
-    sizes, cuts, merged, u_shape, tunable
+    sizes, cuts, merged, u_shape, tunable, edges
 ):
-    """Weighted by samples; the first two owners may share a cluster, their features merged."""
+    """Weighted by samples over one edge or two; the first two owners may be merged."""
     model, whole = make_model("vit", tunable), make_model("vit", tunable)
     shards = shards_of(model, {f"d{i}": n for i, n in enumerate(sizes)})
     owners = {name: len(shard) for name, shard in shards.items()}
     groups = [dict(list(owners.items())[:2])] if merged else []
     groups += [{n: k} for n, k in owners.items() if not merged or n not in groups[0]]
     clusters = [
-        cluster(f"c{i}", group, cuts, u_shape=u_shape, intra="merge", devices=[])
+        cluster(f"c{i}", group, cuts, u_shape=u_shape, intra="merge", edge=f"edge-{i % edges}")
         for i, group in enumerate(groups)
     ]
     fleet = Fleet(make_plan(clusters), model, shards, tuning(local_steps=1), batch_sizes=owners)
