@@ -224,3 +224,22 @@ def test_caches_that_no_device_can_keep_are_refused(tmp_path: Path) -> None:
     service = {"id": "s", "rate_per_s": 1e-9, "prompt_tokens": 4, "output_tokens": 20_000}
     with pytest.raises(InfeasibleError, match="lacks the memory"):
         planned(tmp_path, [service])
+
+
+def test_side_inputs_travel_with_the_prompt_alone(tmp_path: Path) -> None:
+    def step_s(side_input_bytes: int) -> tuple[float, float]:
+        """Seconds to the first token, and for the four after it."""
+        folder = tmp_path / str(side_input_bytes)
+        folder.mkdir()
+        found = []
+        for tokens in (1, 5):
+            service = {"id": "s", "rate_per_s": 0.01, "prompt_tokens": 4, "output_tokens": tokens}
+            job = make_job(services=[service])
+            model = make_model(side_input_bytes=side_input_bytes)
+            path = write_files(folder / str(tokens), job, make_fleet(), model)
+            found.append(plan(path).predictions.services[0].service_s)
+        return found[0], found[1] - found[0]
+
+    (plain, plain_rest), (masked, masked_rest) = step_s(0), step_s(400)
+    assert masked > plain
+    assert masked_rest == pytest.approx(plain_rest)

@@ -95,7 +95,7 @@ def _demand(
         for stage in stages:
             span = stage.device, stage.first_unit, stage.last_unit
             demand[stage.device] += cost.decode_s(*span, 1, context)
-        _add_hops(cost, stages, entry, (1, context), demand)
+        _add_hops(cost, stages, entry, (1, 0), demand)
     return demand
 
 
@@ -106,7 +106,10 @@ def _add_hops(
     tokens: tuple[int | None, int | None],
     demand: defaultdict[Resource, float],
 ) -> None:
-    """One pass over the chain's links: tokens of the hidden states, and of the side inputs."""
+    """One pass over the chain's links: tokens of the hidden states, and of the side inputs.
+
+    Sessions remember masks and positions, so side inputs travel with the prompt alone.
+    """
     for sender, receiver, payload in _payloads(cost, stages, entry, tokens):
         if sender != receiver:
             demand[sender, receiver] += cost.transfer_s(sender, receiver, payload)
