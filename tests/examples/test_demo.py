@@ -60,6 +60,8 @@ def test_peft_split_inference_and_the_run_itself_agree_on_the_accuracy(demo: Dem
     after = pytest.approx(demo.accuracies["after"], abs=1e-6)
     assert demo.outcome.rounds[-1].eval_accuracy == after
     assert demo.outcome.service_accuracy() == after
+    before = pytest.approx(demo.accuracies["before"], abs=1e-6)
+    assert demo.outcome.manifest.eval_accuracy_before == before
     assert sum(service.requests for service in demo.outcome.services) == 450
 
 
