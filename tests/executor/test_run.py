@@ -199,7 +199,9 @@ def test_invariant_13_killed_at_any_moment_it_resumes_bit_for_bit(tmp_path, job,
         time.sleep(chance.uniform(0.0, 0.5))
         process.send_signal(signal.SIGKILL)
         process.wait()
+    (run_dir / "checkpoints/.tmp-half").mkdir(parents=True, exist_ok=True)
     result = execute(plan, resume=run_dir)
+    assert not list(run_dir.rglob(".tmp*"))
     assert fingerprint(run_dir) == fingerprint(finished.run_dir)
     assert result.manifest.tunable_sha256 == finished.manifest.tunable_sha256
     assert [m.train_loss for m in result.metrics] == [m.train_loss for m in finished.metrics]
