@@ -178,13 +178,13 @@ def link(session: Session, address: str, output: Path | None, force: bool) -> No
         LinkError: The other end is not there, is too slow, or is no gaisnet.
         UsageError: The address is none.
     """
-    from gaisnet.profiler.device import software_versions
+    from gaisnet import __version__
     from gaisnet.profiler.link import measure_link, parse_address
     from gaisnet.schema.profile import Profile
 
     with session.progress("link") as progress:
         part = measure_link(parse_address(address), progress=progress)
-    deliver(session, Profile(link=part, tool_versions=software_versions()), output, force)
+    deliver(session, Profile(link=part, tool_versions={"gaisnet": __version__}), output, force)
     session.show("For fleet.yaml, with the devices' own ids:", "", _yaml(part))
 
 
