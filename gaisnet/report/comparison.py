@@ -74,6 +74,8 @@ _FIGURES: dict[str, tuple[str, Callable[[float], str]]] = {
     "time_s": ("CPU time", as_seconds),
     "cut_bytes": ("cut ↓↑", as_bytes),
 }
+_ADDED_UP = ("flops", "memory_bytes", "time_s")
+"""A sum over cuts means nothing: only some of them are made."""
 _DEVICE: dict[str, tuple[Callable[[DevicePart], float | None], Callable[[float], str]]] = {
     "sustained float32": (lambda part: part.sustained_flops_per_s.get("float32"), as_rate),
     "memory bandwidth": (
@@ -148,7 +150,7 @@ def _units(found: Comparison) -> Table:
         cells = (_cell(getattr(row, name), write) for name, (_, write) in _FIGURES.items())
         table.add_row(".".join(row.unit.split(".")[-2:]), *cells)
     table.add_section()
-    totals = (_cell(_total(found.units, name), write) for name, (_, write) in _FIGURES.items())
+    totals = [_cell(_total(found.units, name), _FIGURES[name][1]) for name in _ADDED_UP]
     table.add_row("total", *totals, style="bold")
     table.caption = "= the same, ≈ within the stated spread, × by how much beyond it"
     table.caption_justify = "left"

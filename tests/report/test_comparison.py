@@ -64,6 +64,9 @@ def test_counts_differ_by_any_difference() -> None:
     assert not row.memory_bytes.differs
     line = next(line for line in shown(found).splitlines() if "layers.0" in line)
     assert "3 KiB → 6 KiB ×2" in line
+    total = next(line for line in shown(found).splitlines() if "total" in line)
+    assert total.split()[:5] == ["total", "3", "M", "→", "3"]
+    assert "KiB" not in total
 
 
 def test_memory_is_weights_gradients_optimizer_and_saved() -> None:
