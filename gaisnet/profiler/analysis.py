@@ -110,12 +110,10 @@ def _count(
 
 
 def _unit(model: FoundationModel, unit: int, counts: _Counts, optimizer: Optimizer) -> UnitPart:
-    held = [
-        parameter
-        for name, parameter in model.bare.named_parameters()
-        if unit in model.units_of(name)
-    ]
+    named = {n: p for n, p in model.bare.named_parameters() if unit in model.units_of(n)}
+    held = list(named.values())
     tuned = [parameter for parameter in held if parameter.requires_grad]
+    reducing = [p for name, p in named.items() if p.requires_grad and ".lora_A." in name]
     flops, memory = counts.flops[unit], counts.memory[unit]
     return UnitPart(
         name=model.unit_names[unit],
@@ -130,6 +128,7 @@ def _unit(model: FoundationModel, unit: int, counts: _Counts, optimizer: Optimiz
         weight_bytes=_bytes(held),
         gradient_bytes=_bytes(tuned),
         optimizer_bytes=optimizer_bytes(tuned, optimizer),
+        lora_a_bytes=_bytes(reducing),
         saved_activation_bytes=memory.saved_bytes,
         working_bytes=memory.working_bytes,
         output_bytes=counts.cuts.output_bytes[unit],

@@ -113,6 +113,8 @@ class UnitPart(Strict):
     gradient_bytes: Bytes
     optimizer_bytes: Bytes
     """Optimizer state of the tunable parameters."""
+    lora_a_bytes: Bytes = 0
+    """The part of ``gradient_bytes`` that is LoRA's A, which FFA-LoRA neither tunes nor sends."""
     saved_activation_bytes: Bytes
     """Kept for the backward pass, per sample."""
     working_bytes: Bytes = 0

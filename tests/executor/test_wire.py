@@ -122,8 +122,10 @@ def test_invariant_10_metered_bytes_equal_the_formula(layout, data):
     tunable = data.draw(st.sampled_from(sorted(TUNABLES)))
     name = data.draw(st.sampled_from(["vit", "bert"]))
     clusters = layouts(intra, microbatches)[layout]
+    aggregators = ["fedavg", "ffa_lora"] if tunable == "lora" else ["fedavg"]
     tuning = FineTuning(
         rounds=1,
+        aggregator=data.draw(st.sampled_from(aggregators)),
         local_steps=2,
         batch_size=4,
         microbatches=microbatches,

@@ -27,7 +27,7 @@ from gaisnet.planner.cost.times import (
 )
 from gaisnet.planner.inputs import Inputs, read_inputs
 from gaisnet.schema.fleet import Fleet
-from gaisnet.schema.job import Compression, Job, OptimizerSpec
+from gaisnet.schema.job import Aggregator, Compression, Job, OptimizerSpec
 from gaisnet.schema.profile import ModelPart, Profile
 
 __all__ = ["CostModel"]
@@ -70,7 +70,7 @@ class CostModel:
     ) -> CostModel:
         """The cost model of fine-tuning, in the share that the job's services leave to it."""
         return cls(
-            model=model,
+            model=_as_tuned(model, job.fine_tuning.aggregator),
             devices=resolve_devices(fleet, model, device_profiles, job.constraints),
             links=LinkTable(fleet),
             optimizer=job.fine_tuning.optimizer,
@@ -269,3 +269,15 @@ class CostModel:
         """KV caches of ``sessions`` of ``tokens`` tokens each."""
         per_token = sum(u.kv_bytes_per_token for u in self.model.units[first_unit : last_unit + 1])
         return sessions * tokens * per_token
+
+
+def _as_tuned(model: ModelPart, aggregator: Aggregator) -> ModelPart:
+    """The model's figures under an aggregator: FFA-LoRA freezes A (arXiv 2403.12313)."""
+    if aggregator != "ffa_lora":
+        return model
+    units = []
+    for unit in model.units:
+        kept = unit.gradient_bytes - unit.lora_a_bytes
+        state = round(unit.optimizer_bytes * kept / unit.gradient_bytes) if kept else 0
+        units.append(unit.model_copy(update={"gradient_bytes": kept, "optimizer_bytes": state}))
+    return model.model_copy(update={"units": tuple(units)})
