@@ -20,6 +20,7 @@ from gaisnet.planner.splitting import (
     evaluate_split,
     solve_split,
 )
+from gaisnet.planner.tradeoff import TradeoffProblem, TradeoffSolution, solve_tradeoff
 
 __all__ = [
     "ClusterMember",
@@ -33,6 +34,8 @@ __all__ = [
     "SplitEvaluation",
     "SplitProblem",
     "SplitSolution",
+    "TradeoffProblem",
+    "TradeoffSolution",
     "UnitCost",
     "compressed_bytes",
     "evaluate_split",
@@ -41,4 +44,5 @@ __all__ = [
     "read_inputs",
     "solve_clusters",
     "solve_split",
+    "solve_tradeoff",
 ]

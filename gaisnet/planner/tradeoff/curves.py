@@ -5,8 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from scipy.special import gammaincinv, lambertw
-
 from gaisnet.planner.tradeoff.problem import FineTuningLoad, TradeoffCluster, UserGroup
 
 __all__ = [
@@ -90,6 +88,8 @@ def tail_margin(group: UserGroup, queues: int, rule: str) -> float:
     if rule == "union" or queues == 1:
         quantile = queues * math.log(queues / epsilon)
     else:
+        from scipy.special import lambertw
+
         quantile = -1.0 - float(lambertw(-epsilon / math.e, -1).real)
     return max(1.0, (1.0 + group.service_scv) / 2.0) * quantile / left_s
 
@@ -115,5 +115,7 @@ def percentile_s(
     queued = mean - group.fixed_s
     if variance == 0.0:
         return mean
+    from scipy.special import gammaincinv
+
     shape = queued**2 / variance
     return group.fixed_s + float(gammaincinv(shape, percentile / 100.0)) * queued / shape

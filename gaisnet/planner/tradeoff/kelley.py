@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from gaisnet.planner.tradeoff.instance import FloatArray, Instance, IntArray
 from gaisnet.planner.tradeoff.master import Master, MasterPoint
-from gaisnet.planner.tradeoff.shares import Shares, solve_shares
+
+if TYPE_CHECKING:
+    from gaisnet.planner.tradeoff.shares import Shares
 
 __all__ = ["Search", "relative_gap"]
 
 MOST_RELAXATIONS = 30
-MOST_ROUNDS = 60
+MOST_ROUNDS = 20
 SERVED = 0.5
 TINY = 1e-6
 """Part of a group's requests that is not worth a queue, and of a bound that no round must gain."""
@@ -55,10 +58,10 @@ class Search:
             self._cut(point)
         return point
 
-    def prove(self) -> None:
+    def prove(self, most_rounds: int = MOST_ROUNDS) -> None:
         """Branch and bound on the whole problem, until closed or out of limits."""
         gap = min(self.target / 2.0, 1.0)
-        for _ in range(MOST_ROUNDS):
+        for _ in range(most_rounds):
             point = self.step(gap)
             if self.closed or not point.found:
                 return
@@ -76,7 +79,12 @@ class Search:
         return point
 
     def offer(self, used: IntArray) -> bool:
-        """Best shares of a support; whether they are the best known."""
+        """Best shares of a support; whether they are the best known.
+
+        cvxpy takes a second to import: only now.
+        """
+        from gaisnet.planner.tradeoff.shares import solve_shares
+
         outcome = solve_shares(self.instance, used)
         shares = outcome.shares
         if shares is None:

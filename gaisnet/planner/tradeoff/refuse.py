@@ -16,20 +16,26 @@ __all__ = ["feasible", "unserved", "why_infeasible"]
 LOOSEST = 1e4
 """Factor on an SLO beyond which it is given up."""
 PRECISION = 1e-3
-MOST_CANDIDATES = 8
+MOST_CANDIDATES = 3
 """Groups whose SLO alone is tried, those first that leave their queues least room."""
+
+NODES = 100
+ROUNDS = 6
+"""Limits of one question; beyond them the answer is no, so that an SLO named always does."""
 
 Reason = tuple[str, LooserSlo | None]
 
 
 def feasible(problem: TradeoffProblem) -> bool:
-    """Whether SLOs, capacities and memory can all hold; fine-tuning may get nothing."""
+    """Whether SLOs, capacities and memory are seen to hold; fine-tuning may get nothing."""
     idle = tuple(cluster.model_copy(update={"tuning": None}) for cluster in problem.clusters)
-    instance = instance_of(problem.model_copy(update={"clusters": idle}))
+    instance = instance_of(problem.model_copy(update={"clusters": idle, "node_limit": NODES}))
     if unserved(problem, set(instance.pairs.group.tolist())):
         return False
     search = Search(instance=instance, master=Master(instance), target=math.inf)
-    search.prove()
+    search.relax()
+    if search.bound > -math.inf:
+        search.prove(ROUNDS)
     return search.best is not None
 
 

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from gaisnet.planner.tradeoff.curves import mean_s, percentile_s, tuning_rate, utility
 from gaisnet.planner.tradeoff.instance import Instance
-from gaisnet.planner.tradeoff.shares import Shares
 from gaisnet.planner.tradeoff.solution import ClusterShares, GroupRoute
+
+if TYPE_CHECKING:
+    from gaisnet.planner.tradeoff.shares import Shares
 
 __all__ = ["cluster_shares", "routes"]
 

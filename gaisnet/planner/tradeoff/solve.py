@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
 
 from gaisnet.planner.tradeoff.instance import Instance, instance_of
 from gaisnet.planner.tradeoff.kelley import Search, relative_gap
@@ -11,8 +12,10 @@ from gaisnet.planner.tradeoff.master import Master
 from gaisnet.planner.tradeoff.problem import TradeoffProblem
 from gaisnet.planner.tradeoff.refuse import unserved, why_infeasible
 from gaisnet.planner.tradeoff.report import cluster_shares, routes
-from gaisnet.planner.tradeoff.shares import Shares
 from gaisnet.planner.tradeoff.solution import TradeoffSolution
+
+if TYPE_CHECKING:
+    from gaisnet.planner.tradeoff.shares import Shares
 
 __all__ = ["solve_tradeoff"]
 
