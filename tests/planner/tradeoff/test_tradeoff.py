@@ -16,6 +16,8 @@ from pydantic import ValidationError
 from gaisnet.planner.tradeoff import TradeoffProblem, solve_tradeoff
 from gaisnet.planner.tradeoff.curves import mean_s, percentile_s, tail_margin, utility
 from gaisnet.planner.tradeoff.instance import instance_of
+from gaisnet.planner.tradeoff.kelley import Search
+from gaisnet.planner.tradeoff.master import Master
 from gaisnet.planner.tradeoff.shares import solve_shares
 from tests.planner.tradeoff.factory import (
     make_cluster,
@@ -96,6 +98,28 @@ def test_routing_is_that_of_the_enumeration(seed: int) -> None:
     assert solution.bound is not None
     assert best * (1 - 1e-3) - 1e-6 <= solution.value <= best + 1e-6
     assert solution.bound >= best - 1e-6
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_the_relaxation_bounds_every_routing(seed: int) -> None:
+    """Before any incumbent could hide a tangent on the wrong side."""
+    problem = random_problem(seed, clusters=2, groups=2)
+    instance = instance_of(problem)
+    search = Search(instance=instance, master=Master(instance), target=1e-3)
+    search.relax()
+    best = best_by_enumeration(problem)
+    assert best - 1e-6 <= search.bound <= best + 0.1 * abs(best)
+
+
+@pytest.mark.parametrize("overlapped", [False, True])
+def test_the_relaxation_is_tight_without_groups(overlapped: bool) -> None:
+    cluster = make_cluster(tuning=make_load(overlapped=overlapped))
+    problem = TradeoffProblem(clusters=(cluster,))
+    instance = instance_of(problem)
+    search = Search(instance=instance, master=Master(instance), target=1e-3)
+    search.relax()
+    rate = 1.0 if overlapped else 1.0 / 1.625
+    assert search.bound == pytest.approx(utility(make_load(), rate), rel=1e-5)
 
 
 @pytest.mark.parametrize("routing", ["single", "fractional"])
