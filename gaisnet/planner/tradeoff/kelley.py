@@ -16,11 +16,13 @@ if TYPE_CHECKING:
 
 __all__ = ["Search", "relative_gap"]
 
-MOST_RELAXATIONS = 30
+MOST_RELAXATIONS = 12
+WORTHWHILE = 1e-4
+"""Relative gain of a bound below which the relaxation gets no more tangents."""
 MOST_ROUNDS = 20
 SERVED = 0.5
 TINY = 1e-6
-"""Part of a group's requests that is not worth a queue, and of a bound that no round must gain."""
+"""Part of a group's requests that is not worth a queue."""
 
 
 @dataclass(kw_only=True)
@@ -52,7 +54,7 @@ class Search:
         for _ in range(MOST_RELAXATIONS):
             point = self.master.solve(relaxed=True)
             self.bound = min(self.bound, point.bound)
-            if not point.found or before - self.bound <= TINY * abs(self.bound):
+            if not point.found or before - self.bound <= WORTHWHILE * abs(self.bound):
                 return point
             before = self.bound
             self._cut(point)
