@@ -7,6 +7,16 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from peft import LoraConfig, get_peft_model
+
+from gaisnet.models import bare, tunable_state
+from gaisnet.schema.job import AdamWSpec, FineTuning, OptimizerSpec, SgdSpec
+from gaisnet.schema.model import (
+    DeepPromptSpec,
+    FullSpec,
+    HeadSpec,
+    LoraSpec,
+    TunableSpec,
+)
 from tests.executor.hfsl import (
     CONFIGS,
     N_UNITS,
@@ -19,16 +29,6 @@ from tests.executor.hfsl import (
     same,
 )
 from tests.executor.whole import draw, make_stepper, train_whole
-
-from gaisnet.models import bare, tunable_state
-from gaisnet.schema.job import AdamWSpec, FineTuning, OptimizerSpec, SgdSpec
-from gaisnet.schema.model import (
-    DeepPromptSpec,
-    FullSpec,
-    HeadSpec,
-    LoraSpec,
-    TunableSpec,
-)
 
 TUNABLES: dict[str, TunableSpec] = {
     "full": FullSpec(),
