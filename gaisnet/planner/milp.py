@@ -33,14 +33,10 @@ def run_highs(
     """
     import pulp
 
-    from gaisnet.planner.splitting.quiet import silence_highs_banner
+    from gaisnet.planner.highs import highs
 
-    silence_highs_banner()
     limits = {} if node_limit is None else {"mip_max_nodes": node_limit}
-    solver = pulp.HiGHS(
-        msg=False, threads=1, timeLimit=time_limit_s, gapRel=0.0, random_seed=1, **limits
-    )
-    problem.solve(solver)
+    problem.solve(highs(timeLimit=time_limit_s, gapRel=0.0, random_seed=1, **limits))
     known = (pulp.LpSolutionOptimal, pulp.LpSolutionIntegerFeasible)
     found = problem.sol_status in known and all(
         variable.varValue is not None for variable in problem.variables()

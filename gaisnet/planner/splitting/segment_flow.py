@@ -23,11 +23,11 @@ from dataclasses import dataclass
 import numpy as np
 import pulp
 
+from gaisnet.planner.highs import highs
 from gaisnet.planner.splitting.budget import Budget, Found
 from gaisnet.planner.splitting.evaluate import MEMORY_TOLERANCE
 from gaisnet.planner.splitting.instance import FloatArray, SplitInstance
 from gaisnet.planner.splitting.lagrangian import completion, no_prices
-from gaisnet.planner.splitting.quiet import silence_highs_banner
 from gaisnet.planner.splitting.solution import Objective, Segment
 from gaisnet.planner.splitting.tables import ChainTables
 
@@ -77,9 +77,7 @@ class SegmentFlow:
         left_s = None
         if budget.time_limit_s is not None:
             left_s = max(budget.time_limit_s - budget.seconds, 0.1)
-        silence_highs_banner()
-        solver = pulp.HiGHS(msg=False, threads=1, gapRel=gap, timeLimit=left_s, **options)
-        self._model.solve(solver)
+        self._model.solve(highs(gapRel=gap, timeLimit=left_s, **options))
         information = self._model.solverModel.getInfo()
         budget.nodes += max(int(information.mip_node_count), 0)
         if self._model.status == pulp.LpStatusInfeasible:

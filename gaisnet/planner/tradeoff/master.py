@@ -24,7 +24,7 @@ import highspy
 import numpy as np
 import pulp
 
-from gaisnet.planner.splitting.quiet import silence_highs_banner
+from gaisnet.planner.highs import silence_highs_banner
 from gaisnet.planner.tradeoff.instance import FloatArray, Instance, IntArray, Tuning
 
 __all__ = ["Master", "MasterPoint"]

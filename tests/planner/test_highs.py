@@ -1,0 +1,44 @@
+"""HiGHS behind PuLP: limits that are hit give what there is, and a bound that holds."""
+
+from __future__ import annotations
+
+import random
+
+import pulp
+import pytest
+
+from gaisnet.planner.milp import run_highs
+
+
+def knapsacks(items: int, rows: int) -> pulp.LpProblem:
+    """Many tight knapsacks over the same items: branching is needed."""
+    draw = random.Random(0)
+    problem = pulp.LpProblem("knapsacks", pulp.LpMinimize)
+    taken = [problem.add_variable(f"x{i}", 0, 1, pulp.LpBinary) for i in range(items)]
+    problem += pulp.lpSum(-draw.randint(50, 150) * x for x in taken)
+    for _ in range(rows):
+        problem += pulp.lpSum(draw.randint(10, 99) * x for x in taken) <= 12 * items
+    return problem
+
+
+@pytest.fixture(scope="module")
+def optimum() -> float:
+    problem = knapsacks(40, 12)
+    outcome = run_highs(problem)
+    value = float(pulp.value(problem.objective))
+    assert outcome.bound == pytest.approx(value)
+    assert outcome.nodes > 50, "an easy problem would not reach a limit"
+    return value
+
+
+@pytest.mark.parametrize("node_limit", [1, 3])
+def test_a_node_limit_that_is_hit_leaves_a_bound_that_holds(
+    node_limit: int, optimum: float
+) -> None:
+    problem = knapsacks(40, 12)
+    outcome = run_highs(problem, node_limit=node_limit)
+    assert outcome.bound <= optimum + 1e-6
+    if outcome.found:
+        assert float(pulp.value(problem.objective)) >= optimum - 1e-6
+        chosen = {x.name: x.varValue for x in problem.variables()}
+        assert all(row.valid(1e-6) for row in problem.constraints()), chosen
