@@ -155,10 +155,13 @@ class Checkpoints:
         numbered = [(_NAME.fullmatch(path.name), path) for path in self._folder.iterdir()]
         return [path for _, path in sorted((int(m[1]), path) for m, path in numbered if m)]
 
-    def _prune(self) -> None:
-        """Also what a killed process left half-written."""
+    def tidy(self) -> None:
+        """Remove what a killed process left half-written."""
         for path in self._folder.glob(".tmp-*"):
             shutil.rmtree(path, ignore_errors=True)
+
+    def _prune(self) -> None:
+        self.tidy()
         for path in self._all()[: -self._keep]:
             shutil.rmtree(path, ignore_errors=True)
 

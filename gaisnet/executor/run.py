@@ -184,6 +184,7 @@ class _Run:
         loss, accuracy = self._before(session)
         if self._resumed:
             self._folder.reopen(done)
+            self._checkpoints.tidy()
         else:
             self._folder.create()
         self._manifest = RunManifest(
