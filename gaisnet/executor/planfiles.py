@@ -8,8 +8,8 @@ from pathlib import Path
 
 from gaisnet.errors import MismatchError
 from gaisnet.models import FoundationModel
+from gaisnet.models.identity import model_fingerprint, weights_sha256
 from gaisnet.planner.cost import CostModel
-from gaisnet.profiler.identity import model_fingerprint, weights_sha256
 from gaisnet.schema.files import read_model, resolve, sha256_file
 from gaisnet.schema.fleet import Device, Fleet
 from gaisnet.schema.job import Job

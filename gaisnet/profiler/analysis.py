@@ -9,12 +9,12 @@ from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from gaisnet.models.foundation import FoundationModel
+from gaisnet.models.identity import model_fingerprint, weights_sha256
 from gaisnet.models.state import tied_groups
 from gaisnet.profiler.closed_form import closed_form_flops, known_family
 from gaisnet.profiler.cuts import Cuts, kv_bytes_per_token, measure_cuts
 from gaisnet.profiler.flop_counter import UnitFlops, count_flops
 from gaisnet.profiler.fvcore_counter import fvcore_flops
-from gaisnet.profiler.identity import model_fingerprint, weights_sha256
 from gaisnet.profiler.standins import make_fake, make_hollow, model_on_meta
 from gaisnet.profiler.unit_memory import UnitMemory, unit_memory
 from gaisnet.schema.model import ModelSpec, TunableSpec

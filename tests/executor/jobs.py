@@ -10,8 +10,8 @@ from typing import Any
 from safetensors.torch import save_file
 
 from gaisnet.models import FoundationModel
+from gaisnet.models.identity import model_fingerprint
 from gaisnet.profiler import profile_model
-from gaisnet.profiler.identity import model_fingerprint
 from gaisnet.schema.files import canonical_json, sha256_file
 from gaisnet.schema.fleet import DataShard as Data
 from gaisnet.schema.fleet import Device, DeviceFigures, Fleet, Link

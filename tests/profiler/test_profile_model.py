@@ -9,9 +9,9 @@ import pytest
 
 from gaisnet.errors import ModelError
 from gaisnet.models import attach, load_model
+from gaisnet.models.identity import model_fingerprint
 from gaisnet.profiler import make_profile, model_part, profile_model
 from gaisnet.profiler.device_memory import MemoryLimit
-from gaisnet.profiler.identity import model_fingerprint
 from gaisnet.profiler.model_part import training_bytes
 from gaisnet.profiler.standins import model_on_meta
 from gaisnet.schema.model import LoraSpec, ModelSpec
