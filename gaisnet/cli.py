@@ -6,18 +6,17 @@ Nothing heavy is imported before a command runs, so that ``gaisnet --help`` answ
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import typer
 
 from gaisnet import options as opt
-from gaisnet.errors import ModelError, UnprovenError, UsageError
+from gaisnet.errors import ModelError, UsageError
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from gaisnet.report import ProgressCallback, Session
-    from gaisnet.schema.plan import Plan
     from gaisnet.schema.run import Event
 
 __all__ = ["app", "main"]
@@ -114,25 +113,15 @@ def plan(
     force: opt.Force = False,
 ) -> None:
     """Decide who holds what, who is clustered with whom, and who serves whom, with proof."""
-    from gaisnet.report import Session, plan_view
+    from gaisnet import planning
+    from gaisnet.report import Session
 
     with Session(format, quiet=quiet) as session:
         _check_output(output, force)
-        with session.progress("planning"):
-            from gaisnet import planner
-
-            made = planner.plan(
-                job,
-                output=output,
-                scheme=scheme,
-                objective=objective,
-                clusters=clusters,
-                gap=gap,
-                seed=seed,
-            )
-        session.deliver(made, plan_view(made), output, force=force)
-        if gap is not None:
-            _refuse_unproven(made, gap, output)
+        settings: dict[str, Any] = {"scheme": scheme, "objective": objective}
+        settings |= {"clusters": clusters, "gap": gap, "seed": seed}
+        made = planning.make(session, job, settings, output, force)
+        planning.refuse_unproven(made, gap, output)
 
 
 @app.command()
@@ -247,18 +236,6 @@ def _check_output(output: Path | None, force: bool) -> None:
 
     if output is not None:
         check_writable(output, force=force)
-
-
-def _refuse_unproven(made: Plan, gap: float, output: Path | None) -> None:
-    """The plan stands and is written; the exit code says that the proof asked for is missing."""
-    missing = [proof for proof in made.certificates if proof.gap > gap]
-    if missing:
-        worst = max(missing, key=lambda proof: proof.gap)
-        raise UnprovenError(
-            f"{worst.decision}: proven only to a gap of {worst.gap:.3g}; the plan is kept",
-            where=str(output) if output else None,
-            hint="accept that with a larger --gap, or raise search.node_limit in the job",
-        )
 
 
 def _follow(event: Event, session: Session, progress: ProgressCallback) -> None:
