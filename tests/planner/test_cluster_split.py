@@ -12,12 +12,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gaisnet.planner.chains.depths import depths
+from gaisnet.planner.chains.moving import Moving
 from gaisnet.planner.chains.refine import Refinement
 from gaisnet.planner.chains.split import split_cluster
 from gaisnet.planner.chains.step import Chain, step_figures
 from gaisnet.planner.chains.tables import make_body
 from gaisnet.planner.chains.task import SplitTask, overflow
-from gaisnet.planner.cost import CostModel
+from gaisnet.planner.cost import CostModel, Residence
 from gaisnet.schema.fleet import Fleet, Link
 from tests.planner.factory import LINKS, make_cost, make_device, make_job, make_model, make_unit
 
@@ -42,15 +43,35 @@ def chains(n_units: int, task: SplitTask) -> Iterator[Chain]:
 
 def cheapest(cost: CostModel, task: SplitTask, ends: tuple[int, int] | None = None) -> float:
     """The least objective of all chains, or of those with head and tail at ``ends``."""
-    figures = [
-        step_figures(cost, chain, task.speed)
+    values = [
+        task.value(cost, chain)
         for chain in chains(cost.n_units, task)
         if not overflow(cost, task, chain)
         and ends in (None, (chain.head_units, chain.tail_first_unit))
+        and np.isfinite(step_figures(cost, chain, task.speed).latency_s)
     ]
-    linked = [found for found in figures if np.isfinite(found.latency_s)]
-    values = [found.value(task.objective, task.turns) for found in linked]
     return min(values, default=np.inf)
+
+
+def moving(generator: np.random.Generator, names: list[str], n_units: int) -> Moving:
+    """Prices of about the size of a step, and devices that hold some units already."""
+    unit_bytes = tuple(int(b) for b in generator.integers(100, 1500, n_units))
+    return Moving(
+        unit_bytes=unit_bytes,
+        missing={
+            name: tuple(int(b * generator.integers(0, 2)) for b in unit_bytes)
+            for name in names
+            if generator.random() < 0.7
+        },
+        price=float(generator.choice([1e-7, 1e-5, 1e-3])),
+    )
+
+
+def beside(generator: np.random.Generator, n_units: int) -> dict[str, tuple[Residence, ...]]:
+    """What the edge server holds for another cluster."""
+    first, last = sorted(int(u) for u in generator.integers(0, n_units, 2))
+    span = Residence(first_unit=first, last_unit=last, samples_in_flight=8, microbatch_size=8)
+    return {"edge0": (span,)}
 
 
 @st.composite
@@ -98,6 +119,7 @@ def tasks(draw: st.DrawFn) -> tuple[CostModel, SplitTask]:
     job = make_job(constraints={})
     cost = make_cost(job, Fleet(devices=tuple(devices), links=tuple(links)), model)
     owners = tuple(names[:n_owners])
+    replanned = draw(st.booleans())
     task = SplitTask(
         name="c0",
         owners=owners,
@@ -112,6 +134,8 @@ def tasks(draw: st.DrawFn) -> tuple[CostModel, SplitTask]:
         max_stages=draw(st.sampled_from([None, None, 1])),
         needs_body=draw(st.booleans()),
         objective=draw(st.sampled_from(["latency", "period", "makespan", "energy"])),
+        moving=moving(generator, names, n_units) if replanned else None,
+        beside=beside(generator, n_units) if replanned else {},
     )
     return cost, task
 
@@ -130,6 +154,15 @@ def test_bound_and_value_enclose_the_enumerated_optimum(case: tuple[CostModel, S
     assert split.bound <= best * (1 + 1e-6)
     assert split.value == pytest.approx(best, rel=2e-6)
     assert split.gap <= 2e-6
+    any_chain = next(c for c in chains(cost.n_units, task) if allowed(cost, task, c))
+    warm = split_cluster(cost, task, [any_chain])
+    assert warm is not None
+    assert warm.value == pytest.approx(best, rel=2e-6)
+    assert warm.gap <= 2e-6
+
+
+def allowed(cost: CostModel, task: SplitTask, chain: Chain) -> bool:
+    return not overflow(cost, task, chain) and np.isfinite(step_figures(cost, chain).latency_s)
 
 
 @settings(max_examples=80, deadline=None)

@@ -6,6 +6,7 @@ Index letters: ``o`` owners, ``n``, ``m`` holders (N), ``l`` units (L), ``h`` un
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -60,6 +61,34 @@ class Body:
     """``[N, L]`` additive memory of a unit of the body on each holder."""
     unit_working: FloatArray
     """``[L]`` transient memory of a unit of the body."""
+    moving: FloatArray
+    """``[N, L]`` price of moving a unit to each holder, in units of the objective."""
+    owners_moving: FloatArray
+    """``[2, L+1]`` price of moving a head of h units, and a tail from t, to all owners."""
+    taken_bytes: Mapping[str, float]
+    """Memory that devices have no more of: what they hold for others, additive."""
+    taken_working: Mapping[str, float]
+    """The transient part of that: of all that is transient only the highest counts."""
+
+    def room_bytes(self, device: str) -> float:
+        """Memory of a device that what it holds for others leaves, transient bytes aside."""
+        return float(self.task.limit_bytes[device]) - self.taken_bytes.get(device, 0.0)
+
+    def ends_moving(self, head: int, tail: int) -> float:
+        """Price of moving heads and tails."""
+        return float(self.owners_moving[0, head] + self.owners_moving[1, tail])
+
+    def all_ends_moving(self) -> FloatArray:
+        """``[L+1, L+1]`` the same for each head and tail."""
+        prices: FloatArray = self.owners_moving[0][:, None] + self.owners_moving[1][None, :]
+        return prices
+
+    def least_moving(self) -> FloatArray:
+        """``[L+1, L+1]`` least price of moving heads, tails and what is between them."""
+        least = np.concatenate([[0.0], np.cumsum(self.moving.min(axis=0))])
+        between = np.maximum(least[None, :] - least[:, None], 0.0)
+        prices: FloatArray = self.all_ends_moving() + between
+        return prices
 
     def owner_need(self, head: int, tail: int) -> float:
         """Bytes that each owner needs for head and tail."""
@@ -93,8 +122,10 @@ class Body:
         ends = self.owner_bytes[0, head] + self.owner_bytes[1, tail]
         ends_working = max(self.owner_working[0, head], self.owner_working[1, tail])
         owning = np.array([holder in self.task.owners for holder in self.holders], dtype=float)
-        limit = np.array([float(self.task.limit_bytes[holder]) for holder in self.holders])
-        working = np.maximum(highest[None], (owning * ends_working)[:, None, None])
+        limit = np.array([self.room_bytes(holder) for holder in self.holders])
+        others = np.array([self.taken_working.get(holder, 0.0) for holder in self.holders])
+        least = np.maximum(owning * ends_working, others)
+        working = np.maximum(highest[None], least[:, None, None])
         need = added[:, None, :] - before[:, :, None] + working + (owning * ends)[:, None, None]
         ordered = np.triu(np.ones((count, count), dtype=bool))
         room: BoolArray = need <= limit[:, None, None]
@@ -121,7 +152,10 @@ class Body:
 
     def may_fit(self, ends: tuple[int, int]) -> bool:
         """Whether owners have room for head and tail, and holders jointly for the body."""
-        limit = min(self.task.limit_bytes[owner] for owner in self.task.owners)
+        limit = min(
+            self.room_bytes(owner) - self.taken_working.get(owner, 0.0)
+            for owner in self.task.owners
+        )
         return self.owner_need(*ends) <= limit and self.most_units(*ends) >= ends[1] - ends[0]
 
     def with_limit(self, device: str, limit_bytes: int) -> Body:
@@ -140,18 +174,20 @@ class Body:
             roomy: Charge each holder the least transient memory of a unit, so that no chain that
                 fits is ruled out; otherwise the most, so that every chain found fits.
             pipelined: Entry and exit count as stages of the pipeline; otherwise with all that
-                they add to the latency.
+                they add to the latency, and holders with the price of moving.
         """
         units = slice(head, tail)
         add = _owners_row
         entry = self.entry.stage_s[head] if pipelined else self.entry.through_s[head]
         leave = self.leave.stage_s[tail] if pipelined else self.leave.through_s[tail]
-        rows, count = len(self.holders) + 1, tail - head
+        rows, count, turns = len(self.holders) + 1, tail - head, self.task.turns
+        folded = np.zeros_like(self.moving) if pipelined else self.moving / turns
+        work_s, work_j = self.work_s + folded, self.work_j + folded / self.task.microbatches
         allowed = np.ones((rows, count), dtype=bool)
         allowed[-1] = False
         return SplitInstance(
-            work_s=add(self.work_s[:, units]),
-            work_j=add(self.work_j[:, units]),
+            work_s=add(work_s[:, units]),
+            work_j=add(work_j[:, units]),
             memory_bytes=add(self.unit_bytes[:, units]),
             capacity_bytes=add(self._capacity(head, tail, roomy)),
             hop_s=_cuts(self.hop_s[:, :, head : tail - 1]),
@@ -174,11 +210,11 @@ class Body:
         own_working = max(self.owner_working[0, head], self.owner_working[1, tail])
         left = []
         for holder in self.holders:
-            limit = float(self.task.limit_bytes[holder])
+            limit, most = self.room_bytes(holder), self.taken_working.get(holder, 0.0)
             if holder in self.task.owners:
-                left.append(limit - own - max(charge, own_working))
+                left.append(limit - own - max(charge, own_working, most))
             else:
-                left.append(limit - charge)
+                left.append(limit - max(charge, most))
         room: FloatArray = np.maximum(np.array(left), 0.0)
         return room
 

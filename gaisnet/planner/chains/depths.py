@@ -9,7 +9,6 @@ from __future__ import annotations
 import numpy as np
 
 from gaisnet.planner.chains.body import Body, FloatArray
-from gaisnet.planner.chains.step import step_figures
 from gaisnet.planner.chains.task import SplitTask
 from gaisnet.planner.cost import CostModel
 
@@ -39,9 +38,7 @@ def depth_bounds(cost: CostModel, body: Body) -> list[tuple[float, int, int]]:
     found = []
     for head, tail in filter(body.may_fit, depths(cost.n_units, task)):
         if head == tail:
-            bound = step_figures(cost, task.chain(head, tail, ()), task.speed).value(
-                task.objective, task.turns
-            )
+            bound = task.value(cost, task.chain(head, tail, ()))
         else:
             bound = float(bounds[head, tail])
         if np.isfinite(bound):
@@ -51,18 +48,19 @@ def depth_bounds(cost: CostModel, body: Body) -> list[tuple[float, int, int]]:
 
 def _body_bounds(body: Body) -> FloatArray:
     """``[L+1, L+1]`` lower bounds with a body, in the units of the cluster's objective."""
-    task = body.task
-    if task.objective == "energy":
-        entry, leave = body.entry.energy_j, body.leave.energy_j
-        joules = _cheapest(body.work_j, body.hop_j, entry, leave)
-        return task.turns * task.microbatches * joules
-    latency_s = _cheapest(body.work_s, body.hop_s, body.entry.through_s, body.leave.through_s)
-    if task.objective == "latency" or (task.objective, task.microbatches) == ("makespan", 1):
-        return task.turns * latency_s
-    period_s = _longest_stage(body)
+    task, turns = body.task, body.task.turns
     if task.objective == "period":
-        return task.turns * period_s
-    return task.turns * (latency_s + (task.microbatches - 1) * period_s)
+        return turns * _longest_stage(body) + body.least_moving()
+    if task.objective == "energy":
+        passes = turns * task.microbatches
+        work_j = body.work_j + body.moving / passes
+        joules = _cheapest(work_j, body.hop_j, body.entry.energy_j, body.leave.energy_j)
+        return passes * joules + body.all_ends_moving()
+    work_s, ways = body.work_s + body.moving / turns, (body.entry, body.leave)
+    latency_s = _cheapest(work_s, body.hop_s, ways[0].through_s, ways[1].through_s)
+    if task.objective == "makespan" and task.microbatches > 1:
+        latency_s = latency_s + (task.microbatches - 1) * _longest_stage(body)
+    return turns * latency_s + body.all_ends_moving()
 
 
 def _cheapest(

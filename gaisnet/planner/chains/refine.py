@@ -65,21 +65,22 @@ class Refinement:
         task, (head, tail) = self.body.task, self.ends
         body, energy = self.body, self.body.task.objective == "energy"
         self._gap = max(min(task.search.gap / 2.0, 1.0), 1e-9)
-        self._additive = 0.0 if task.objective == "period" else float(task.turns)
-        self._additive *= task.microbatches if energy else 1
+        factor = 0.0 if task.objective == "period" else float(task.turns)
+        factor *= task.microbatches if energy else 1
         later = {"period": 1, "makespan": task.microbatches - 1}
         self._pipelined = later.get(task.objective, 0)
         self._hop_s = body.hop_s[:, :, head : tail - 1]
         self._stage_s = _segments(body.work_s[:, head:tail], body.fits(head, tail))
         work, hop = (body.work_j, body.hop_j) if energy else (body.work_s, body.hop_s)
-        self._cost = _segments(work[:, head:tail], body.fits(head, tail))
-        self._hop = np.where(np.isfinite(self._hop_s), hop[:, :, head : tail - 1], np.inf)
+        priced = factor * work[:, head:tail] + body.moving[:, head:tail]
+        self._cost = _segments(priced, body.fits(head, tail))
+        self._hop = _times(factor, hop[:, :, head : tail - 1], self._hop_s)
         self._hop[np.arange(len(hop)), np.arange(len(hop))] = np.inf
         entry, leave = body.entry, body.leave
-        self._entry = (entry.energy_j if energy else entry.through_s)[head]
-        self._leave = (leave.energy_j if energy else leave.through_s)[tail]
-        self._entry = np.where(np.isfinite(entry.stage_s[head]), self._entry, np.inf)
-        self._leave = np.where(np.isfinite(leave.stage_s[tail]), self._leave, np.inf)
+        way_in = (entry.energy_j if energy else entry.through_s)[head]
+        way_out = (leave.energy_j if energy else leave.through_s)[tail]
+        self._entry = _times(factor, way_in, entry.stage_s[head]) + body.ends_moving(head, tail)
+        self._leave = _times(factor, way_out, leave.stage_s[tail])
         self._own_s, self._start_s = body.turn_busy_s(head, tail)
         self._rest = _cheapest_rest(self._cost, self._hop, self._leave)
 
@@ -99,9 +100,9 @@ class Refinement:
         return self
 
     def _bound(self, cost: float, stage_s: FloatArray) -> float:
-        """Objective, summed over turns."""
+        """Objective, summed over turns; additive costs are in its units already."""
         value = self._pipelined * float(stage_s.sum()) if self._pipelined else 0.0
-        return value + (self._additive * float(cost) if self._additive else 0.0)
+        return value + float(cost)
 
     def _worse(self, bound: float) -> bool:
         if math.isinf(self.value):
@@ -142,11 +143,9 @@ class Refinement:
         total = following + self._rest[:, ends + 1].T
         total[:, at.used] = np.inf
         longest = np.maximum(stages[:, None, :], hops_s[:, :, None])
-        bounds = np.where(np.isfinite(total), 0.0, np.inf)
-        if self._additive:
-            bounds = bounds + self._additive * total
+        bounds = total
         if self._pipelined:
-            bounds = bounds + self._pipelined * longest.sum(axis=-1)
+            bounds = total + self._pipelined * longest.sum(axis=-1)
         for flat in np.argsort(bounds, axis=None, kind="stable"):
             k, m = divmod(int(flat), bounds.shape[1])
             if self._worse(float(bounds[k, m])):
@@ -161,6 +160,12 @@ class Refinement:
                     path=(*at.path, (at.n, at.i, j)),
                 )
             )
+
+
+def _times(factor: float, costs: FloatArray, ways_s: FloatArray) -> FloatArray:
+    """``factor · costs`` in the objective's units; inf where there is no way."""
+    linked = np.isfinite(ways_s)
+    return np.where(linked, factor * np.where(linked, costs, 0.0), np.inf)
 
 
 def _segments(per_unit: FloatArray, fits: BoolArray) -> FloatArray:

@@ -29,6 +29,8 @@ ANY_GAP = 1e9
 """Ends the enumeration of depths at the first split."""
 REFINING_NODES = 30_000
 """Of the exact search at one depth."""
+WARM_NODES = 500
+"""Of the exact search at one depth before all others, where a good chain is known already."""
 LEAST_NODES = 1000
 """Of an inner search, so that the last depths are not cut off at once."""
 
@@ -59,23 +61,34 @@ class _Best:
     value: float = math.inf
     settled: float = math.inf
     nodes: int = 0
+    warm: bool = False
+    """Whether the search began with a chain."""
     solver: str = "enumeration of head and tail"
 
     def offer(self, cost: CostModel, task: SplitTask, chain: Chain) -> None:
-        figures = step_figures(cost, chain, task.speed)
-        value = figures.value(task.objective, task.turns)
+        value = task.value(cost, chain)
         if value < self.value:
             self.chain, self.value = chain, value
 
 
-def split_cluster(cost: CostModel, task: SplitTask) -> ClusterSplit | None:
+def split_cluster(
+    cost: CostModel, task: SplitTask, known: Iterable[Chain] = ()
+) -> ClusterSplit | None:
     """The best split of a cluster, with a proven bound; None if no split is allowed.
 
     Stops once no depth that is left can improve the best by more than ``task.search.gap``, or
     after ``task.search.node_limit`` nodes of the inner searches.
+
+    Args:
+        cost: Figures of model and fleet.
+        task: The cluster.
+        known: Chains that satisfy its rules, to start from.
     """
     body = make_body(cost, task)
     best, unsettled = _Best(), math.inf
+    for chain in known:
+        best.offer(cost, task, chain)
+    best.warm = best.chain is not None
     for bound, head, tail in depth_bounds(cost, body):
         spent = best.chain is not None and best.nodes >= task.search.node_limit
         if spent or not _may_improve(bound, best, task):
@@ -108,6 +121,11 @@ def _settle(cost: CostModel, body: Body, ends: tuple[int, int], bound: float, be
         best.offer(cost, task, task.chain(*ends, ()))
         best.settled = min(best.settled, bound)
         return
+    if best.warm:
+        proven = max(bound, _offer_refined(cost, body, ends, best, WARM_NODES))
+        if not _may_improve(proven, best, task):
+            best.settled = min(best.settled, proven)
+            return
     proven = max(bound, _offer_searched(cost, body, ends, best))
     if _may_improve(proven, best, task):
         proven = max(proven, _offer_refined(cost, body, ends, best))
@@ -145,10 +163,12 @@ def _offer_searched(cost: CostModel, body: Body, ends: tuple[int, int], best: _B
     return proven
 
 
-def _offer_refined(cost: CostModel, body: Body, ends: tuple[int, int], best: _Best) -> float:
+def _offer_refined(
+    cost: CostModel, body: Body, ends: tuple[int, int], best: _Best, most: int = REFINING_NODES
+) -> float:
     """Offers what the exact search finds below the best; returns its bound, 0 if it gave up."""
     task = body.task
-    nodes = min(REFINING_NODES, task.search.node_limit - best.nodes)
+    nodes = min(most, task.search.node_limit - best.nodes)
     found = Refinement(body=body, ends=ends, value=best.value, node_limit=max(0, nodes)).run()
     best.nodes += found.nodes
     if found.path is not None:
@@ -193,7 +213,8 @@ def _proven(body: Body, ends: tuple[int, int], solution: SplitSolution) -> float
         per_turn += body.slack_s(*ends)
     if task.objective == "energy":
         per_turn *= task.microbatches
-    return task.turns * per_turn
+    apart = float(body.least_moving()[ends]) if _pipelined(task) else body.ends_moving(*ends)
+    return task.turns * per_turn + apart
 
 
 def _stages(

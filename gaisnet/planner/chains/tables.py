@@ -21,6 +21,8 @@ def make_body(cost: CostModel, task: SplitTask) -> Body:
     slow = np.array([1.0 / task.speed.get(holder, 1.0) for holder in task.holders])
     hop_s, hop_j = _hops(cost, task.holders, samples)
     owner_bytes, owner_working = _owner_memory(cost, task)
+    moving, owners_moving = _moving(cost, task)
+    taken_bytes, taken_working = _taken(cost, task)
     shape = len(task.holders), cost.n_units
     return Body(
         task=task,
@@ -36,6 +38,10 @@ def make_body(cost: CostModel, task: SplitTask) -> Body:
         owner_working=owner_working,
         unit_bytes=_unit_bytes(cost, task),
         unit_working=np.array([samples * float(unit.working_bytes) for unit in cost.model.units]),
+        moving=moving,
+        owners_moving=owners_moving,
+        taken_bytes=taken_bytes,
+        taken_working=taken_working,
     )
 
 
@@ -135,9 +141,41 @@ def _unit_bytes(cost: CostModel, task: SplitTask) -> FloatArray:
     in_flight = task.merged * task.batch_size
     full = np.array([unit_bytes(unit, cost.optimizer, in_flight) for unit in cost.model.units])
     frozen = np.array([frozen_bytes(unit) for unit in cost.model.units])
-    shared = np.array([holder in task.shares_weights for holder in task.holders], dtype=np.float64)
-    each: FloatArray = full[None, :] - shared[:, None] * frozen[None, :]
+    shared = np.zeros((len(task.holders), cost.n_units))
+    for n, holder in enumerate(task.holders):
+        shared[n] = holder in task.shares_weights
+        for residence in task.beside.get(holder, ()):
+            shared[n, residence.first_unit : residence.last_unit + 1] = 1.0
+    each: FloatArray = full[None, :] - shared * frozen[None, :]
     return each
+
+
+def _taken(cost: CostModel, task: SplitTask) -> tuple[dict[str, float], dict[str, float]]:
+    """Additive and transient bytes of what devices hold for others than this cluster."""
+    additive, working = {}, {}
+    for device, held in task.beside.items():
+        highest = max(
+            r.microbatch_size * cost.model.units[unit].working_bytes
+            for r in held
+            for unit in range(r.first_unit, r.last_unit + 1)
+        )
+        additive[device] = float(cost.memory(held).total_bytes - highest)
+        working[device] = float(highest)
+    return additive, working
+
+
+def _moving(cost: CostModel, task: SplitTask) -> tuple[FloatArray, FloatArray]:
+    """``[N, L]`` prices of moving units to holders, ``[2, L+1]`` heads and tails to owners."""
+    units = cost.n_units
+    ends = np.zeros((2, units + 1))
+    if task.moving is None:
+        return np.zeros((len(task.holders), units)), ends
+    prices = task.moving.price * np.array([task.moving.of(h) for h in task.holders], dtype=float)
+    for owner in task.owners:
+        each = task.moving.price * np.array(task.moving.of(owner), dtype=float)
+        ends[0, 1:] += np.cumsum(each)
+        ends[1, :-1] += np.cumsum(each[::-1])[::-1]
+    return prices.reshape(len(task.holders), units), ends
 
 
 def _owner_memory(cost: CostModel, task: SplitTask) -> tuple[FloatArray, FloatArray]:

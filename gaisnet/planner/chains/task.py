@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from gaisnet.planner.chains.step import Chain
+from gaisnet.planner.chains.moving import Moving
+from gaisnet.planner.chains.step import Chain, step_figures
 from gaisnet.planner.cost import CostModel, Residence
 from gaisnet.schema.job import Intra, Objective, SearchSpec, Topology
 
@@ -39,6 +40,10 @@ class SplitTask:
     needs_body: bool = False
     """Owners must not hold the whole model (split learning)."""
     objective: Objective = "makespan"
+    beside: Mapping[str, tuple[Residence, ...]] = field(default_factory=dict)
+    """What devices hold for others than this cluster: ``limit_bytes`` is for all of it."""
+    moving: Moving | None = None
+    """The price of units that devices do not hold yet; none where everything is new anyway."""
     search: SearchSpec = field(default_factory=SearchSpec)
 
     @property
@@ -55,6 +60,18 @@ class SplitTask:
     def microbatch_size(self) -> int:
         """Samples of one owner in one pass."""
         return self.batch_size // self.microbatches
+
+    def value(self, cost: CostModel, chain: Chain) -> float:
+        """What a chain of this cluster is judged by: its objective, and the price of moving."""
+        value = step_figures(cost, chain, self.speed).value(self.objective, self.turns)
+        return value + (self.moving.price * self.moved_bytes(chain) if self.moving else 0.0)
+
+    def moved_bytes(self, chain: Chain) -> int:
+        """Bytes of units that devices of ``chain`` do not hold yet."""
+        if self.moving is None:
+            return 0
+        ends = chain.head_units, chain.tail_first_unit
+        return self.moving.chain_bytes(chain.owners, *ends, chain.body)
 
     def chain(self, head: int, tail: int, body: tuple[tuple[str, int, int], ...]) -> Chain:
         """A chain of this cluster."""
@@ -93,7 +110,7 @@ def overflow(cost: CostModel, task: SplitTask, chain: Chain) -> dict[str, int]:
     """Bytes that are missing on each device that ``chain`` overloads."""
     missing = {}
     for device, held in residences(cost, chain).items():
-        need = cost.memory(held).total_bytes
+        need = cost.memory([*held, *task.beside.get(device, ())]).total_bytes
         if device in task.shares_weights:
             need -= cost.frozen_bytes(held)
         if need > task.limit_bytes[device]:
