@@ -107,6 +107,7 @@ def plan(
     clusters: opt.Clusters = None,
     objective: opt.Objective = None,
     gap: opt.Gap = None,
+    slack: opt.SlackText = None,
     seed: opt.Seed = None,
     format: opt.Form = "text",
     quiet: opt.Quiet = False,
@@ -119,7 +120,7 @@ def plan(
     with Session(format, quiet=quiet) as session:
         _check_output(output, force)
         settings: dict[str, Any] = {"scheme": scheme, "objective": objective}
-        settings |= {"clusters": clusters, "gap": gap, "seed": seed}
+        settings |= {"clusters": clusters, "gap": gap, "seed": seed, "slack": opt.slack(slack)}
         made = planning.make(session, job, settings, output, force)
         planning.refuse_unproven(made, gap, output)
 

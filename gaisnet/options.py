@@ -11,6 +11,7 @@ from gaisnet.errors import UsageError
 
 if TYPE_CHECKING:
     from gaisnet.schema.model import ModelSpec, TunableSpec
+    from gaisnet.schema.plan import Slack
 
 __all__ = [
     "Alpha",
@@ -51,6 +52,7 @@ __all__ = [
     "RunFolder",
     "Scheme",
     "Seed",
+    "SlackText",
     "Subject",
     "Targets",
     "Task",
@@ -159,6 +161,14 @@ Objective = Annotated[
 Gap = Annotated[
     float | None, Option("--gap", min=0, help="Relative gap that must be proven, or exit code 13.")
 ]
+SlackText = Annotated[
+    str | None,
+    Option(
+        "--slack",
+        metavar="PART",
+        help="Keep this part free: 0.2 of memory and time, or memory=0.1,time=0.2.",
+    ),
+]
 
 # Of execute and report.
 PlanFile = Annotated[Path | None, Argument(metavar="PLAN", help="The plan file.")]
@@ -258,6 +268,32 @@ def _validated(kind: Kind, given: dict[str, Any]) -> TunableSpec:
         wrong = {str(problem["loc"][-1]) for problem in error.errors()}
         flags = ", ".join(_FLAGS.get(name, name) for name in sorted(wrong))
         raise UsageError(f"--tunable {kind} does not go with {flags}") from error
+
+
+def slack(text: str | None) -> Slack | None:
+    """Margins from ``0.2`` (of memory and time) or ``memory=0.1,time=0.2``.
+
+    Raises:
+        UsageError: It is neither, or a part is not from 0 to below 1.
+    """
+    if text is None:
+        return None
+    from gaisnet.schema.plan import Slack
+
+    parts = [part.strip().partition("=") for part in text.split(",")]
+    named = {name: value for name, sign, value in parts if sign}
+    if len(parts) == 1 and not named:
+        named = dict.fromkeys(("memory", "time"), text.strip())
+    try:
+        values = {name: float(value) for name, value in named.items()}
+    except ValueError:
+        values = {}
+    known = len(values) == len(parts) or len(parts) == 1
+    if not values or not known or not values.keys() <= {"memory", "time"}:
+        raise UsageError(f"--slack {text!r} names no parts", hint="such as 0.2 or memory=0.1")
+    if not all(0.0 <= value < 1.0 for value in values.values()):
+        raise UsageError(f"--slack {text!r}: parts are from 0 to below 1")
+    return Slack(**values)
 
 
 def batch_sizes(text: str) -> tuple[int, ...]:

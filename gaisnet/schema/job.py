@@ -29,6 +29,7 @@ __all__ = [
     "Job",
     "Objective",
     "OptimizerSpec",
+    "RobustSpec",
     "Scheme",
     "SearchSpec",
     "Service",
@@ -134,8 +135,19 @@ class Constraints(Strict):
     """Devices that must hold no stage for others."""
     memory_slack: Fraction = 0.0
     """Share of every device's memory that is kept free."""
+    time_slack: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Share of every device's speed and every link's bandwidth that the plan does not count on."""
     reserved_bytes: Bytes = 0
     """Memory of the runtime itself on every device."""
+
+
+class RobustSpec(Strict):
+    """What the plan must bear."""
+
+    survive: Literal[0, 1] = 0
+    """Devices of which any may be lost: a re-plan for each is stored in the plan."""
+    bytes_weight: NonNegative = 1.0
+    """What it costs a re-plan to move the whole model once, in steps of the cluster hit."""
 
 
 class SearchSpec(Strict):
@@ -188,6 +200,7 @@ class Job(Strict):
     constraints: Constraints = Constraints()
     objective: Objective = "makespan"
     """What the split of each cluster minimises for a step of fine-tuning."""
+    robust: RobustSpec = RobustSpec()
     search: SearchSpec = SearchSpec()
     services: tuple[Service, ...] = ()
     inference_share: Annotated[float, Field(gt=0, lt=1)] = 0.2

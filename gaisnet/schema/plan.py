@@ -22,8 +22,10 @@ __all__ = [
     "Certificate",
     "ClusterPlan",
     "DevicePrediction",
+    "Fallback",
     "InputFile",
     "LinkPrediction",
+    "Loss",
     "Owner",
     "Plan",
     "PlanInputs",
@@ -31,8 +33,10 @@ __all__ = [
     "Route",
     "ServicePrediction",
     "Share",
+    "Slack",
     "Stage",
     "StepPrediction",
+    "Takeover",
 ]
 
 
@@ -193,6 +197,59 @@ class Predictions(Strict):
     services: tuple[ServicePrediction, ...] = ()
 
 
+class Takeover(Strict):
+    """Units that a device holds for a cluster after a re-plan, and did not before."""
+
+    cluster: Identifier
+    device: Identifier
+    first_unit: Count
+    last_unit: Count
+    moved_bytes: Bytes
+    """Weights and optimizer state that travel to it; weights that it has for another cluster do
+    not."""
+
+
+class Loss(Strict):
+    """Why a plan was made from another one."""
+
+    lost: tuple[Identifier, ...]
+    """Devices of the fleet that are gone, also those lost before."""
+    takes: tuple[Takeover, ...] = ()
+    moved_bytes: Bytes = 0
+    bytes_weight: NonNegative = 1.0
+    """What moving the whole model once counted like, in steps of the cluster hit."""
+
+
+class Fallback(Strict):
+    """What is done if a device is lost, or why nothing can be."""
+
+    lost: Identifier
+    feasible: bool
+    reason: str | None = None
+    """Why the loss is fatal, ..."""
+    mend: str | None = None
+    """... and the smallest change after which it would not be."""
+    takes: tuple[Takeover, ...] = ()
+    moved_bytes: Bytes = 0
+    round_s: NonNegative | None = None
+    """Predicted for a round afterwards."""
+    gap: NonNegative = 0.0
+    """Of the worst decision of the re-plan."""
+    clusters: tuple[ClusterPlan, ...] = ()
+    """Those that change, as they are afterwards."""
+    dissolved: tuple[Identifier, ...] = ()
+    """Clusters that end: their owners are gone, or joined another one."""
+    cloud: Identifier | None = None
+    """Averages over the edges afterwards."""
+
+
+class Slack(Strict):
+    """Margins that the plan keeps: parts of memory, and of speeds and bandwidths."""
+
+    memory: Fraction = 0.0
+    time: Fraction = 0.0
+
+
 class Plan(Strict):
     """What ``gaisnet plan`` writes and ``gaisnet execute`` runs."""
 
@@ -211,6 +268,12 @@ class Plan(Strict):
     shares: tuple[Share, ...] = ()
     certificates: tuple[Certificate, ...]
     predictions: Predictions
+    slack: Slack = Slack()
+    """Predicted times are those of devices and links at ``1 - time`` of their speed."""
+    loss: Loss | None = None
+    """Set by a re-plan."""
+    fallbacks: tuple[Fallback, ...] = ()
+    """One per device that takes part, if the job or ``--survive`` asks for them."""
     reproducible: bool = True
     """False if a wall-clock limit was in force."""
     seed: Count = 0

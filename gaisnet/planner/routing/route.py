@@ -56,7 +56,8 @@ def route_services(roster: Roster, clusters: Sequence[ClusterPlan], held: Held) 
     services = roster.job.services
     if not services:
         return Routing(entries={}, cache_bytes={})
-    inference = roster.cost.at_share(roster.job.inference_share)
+    kept = 1.0 - roster.job.constraints.time_slack
+    inference = roster.cost.at_share(roster.job.inference_share * kept)
     by_id = {cluster.id: cluster for cluster in clusters}
     choices = [
         _with_room(roster, by_id, held, _options(roster, clusters, service, inference))

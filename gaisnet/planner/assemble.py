@@ -1,0 +1,129 @@
+"""A plan from its clusters: services are routed, figures predicted, inputs named."""
+
+from __future__ import annotations
+
+import os
+from importlib.metadata import version
+from pathlib import Path
+
+from gaisnet.planner.chains import residences
+from gaisnet.planner.cost import CostModel, Residence
+from gaisnet.planner.inputs import Inputs
+from gaisnet.planner.predict import chain_of, round_links
+from gaisnet.planner.roster import Roster
+from gaisnet.planner.routing import Routing, route_services
+from gaisnet.planner.schemes import Choice
+from gaisnet.schema.files import sha256_file
+from gaisnet.schema.plan import (
+    DevicePrediction,
+    InputFile,
+    Plan,
+    PlanInputs,
+    Predictions,
+    Slack,
+)
+
+__all__ = ["assemble", "make_roster"]
+
+TOOLS = ("gaisnet", "highspy", "numpy", "pulp", "scikit-learn")
+
+
+def make_roster(inputs: Inputs) -> Roster:
+    """The fleet as the job sees it, at the speeds that the job's slack leaves."""
+    cost = CostModel.from_inputs(inputs)
+    slowed = cost.at_share(cost.share * (1.0 - inputs.job.constraints.time_slack))
+    return Roster(job=inputs.job, fleet=inputs.fleet, cost=slowed)
+
+
+def assemble(inputs: Inputs, folder: Path, roster: Roster, choice: Choice) -> Plan:
+    """The plan of these clusters; paths in it are relative to ``folder``.
+
+    Raises:
+        InfeasibleError: A service cannot be answered.
+    """
+    job, limits = roster.job, roster.job.constraints
+    held = _held(roster, choice)
+    routing = route_services(roster, choice.clusters, held)
+    return Plan(
+        name=job.name,
+        scheme=job.scheme,
+        topology=job.fine_tuning.topology,
+        objective=job.objective,
+        n_units=roster.cost.n_units,
+        model_fingerprint=inputs.model.fingerprint,
+        inputs=_input_files(inputs, folder),
+        clusters=choice.clusters,
+        cloud=choice.cloud,
+        routes=routing.routes,
+        shares=routing.shares,
+        certificates=(*choice.certificates, *routing.certificates),
+        predictions=_predictions(roster, choice, held, routing),
+        slack=Slack(memory=limits.memory_slack, time=limits.time_slack),
+        reproducible=job.search.time_limit_s is None,
+        seed=job.seed,
+        tool_versions={name: version(name) for name in TOOLS},
+    )
+
+
+def _held(roster: Roster, choice: Choice) -> dict[str, list[Residence]]:
+    """What every device holds for fine-tuning, over all clusters."""
+    held: dict[str, list[Residence]] = {}
+    for cluster in choice.clusters:
+        chain = chain_of(cluster, roster.job.fine_tuning)
+        for device, residence in residences(roster.cost, chain).items():
+            held.setdefault(device, []).extend(residence)
+    return dict(sorted(held.items()))
+
+
+def _input_files(inputs: Inputs, folder: Path) -> PlanInputs:
+    def entry(path: Path) -> InputFile:
+        relative = Path(os.path.relpath(path.resolve(), folder.resolve())).as_posix()
+        return InputFile(path=relative, sha256=sha256_file(path))
+
+    return PlanInputs(
+        job=entry(inputs.job_path),
+        fleet=entry(inputs.fleet_path),
+        profile=entry(inputs.profile_path),
+        device_profiles={d: entry(p) for d, p in sorted(inputs.device_profile_paths.items())},
+    )
+
+
+def _predictions(
+    roster: Roster, choice: Choice, held: dict[str, list[Residence]], routing: Routing
+) -> Predictions:
+    found, settings, samples = choice.round, roster.job.fine_tuning, roster.samples
+    return Predictions(
+        steps=found.steps,
+        round_s=found.round_s,
+        aggregation_s=found.aggregation_s,
+        devices=tuple(
+            _device(roster, choice, name, held.get(name, []), routing)
+            for name in sorted({*held, *routing.entries})
+        ),
+        links=round_links(roster.cost, choice.clusters, choice.cloud, settings, samples),
+        services=routing.services,
+    )
+
+
+def _device(
+    roster: Roster, choice: Choice, name: str, held: list[Residence], routing: Routing
+) -> DevicePrediction:
+    cost, settings = roster.cost, roster.job.fine_tuning
+    everything = [*held, *routing.entries.get(name, ())]
+    need = cost.memory(everything, routing.cache_bytes.get(name, 0))
+    whole = cost.stage_memory_bytes(
+        0, cost.n_units - 1, settings.batch_size // settings.microbatches, settings.microbatches
+    )
+    limit = cost.devices[name].limit_bytes
+    assert need.total_bytes <= limit, f"device {name} holds {need.total_bytes} of {limit} bytes"
+    return DevicePrediction(
+        device=name,
+        weight_bytes=need.weight_bytes,
+        training_bytes=need.training_bytes,
+        cache_bytes=need.cache_bytes,
+        memory_bytes=need.total_bytes,
+        limit_bytes=limit,
+        whole_model_bytes=whole.total_bytes,
+        busy_s_per_round=choice.round.busy_s.get(name, 0.0),
+        energy_j_per_round=choice.round.energy_j.get(name, 0.0),
+    )
