@@ -1,4 +1,5 @@
-"""How tunable modules of several holders become one set: FedAvg, FFA-LoRA, FedEx-LoRA.
+"""How tunable modules of several holders become one set: FedAvg, FFA-LoRA, FedEx-LoRA, or a
+robust average that a few bad contributors cannot move far.
 
 Sums run in float64 in sorted order of the contributors' ids, so neither arrival order nor the
 number of equal contributors shows in the result.
@@ -6,7 +7,8 @@ number of equal contributors shows in the result.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -24,12 +26,15 @@ __all__ = [
     "FedAvg",
     "FedExLora",
     "FfaLora",
+    "Median",
     "ModuleState",
+    "TrimmedMean",
     "aggregator_of",
     "register_aggregator",
 ]
 
 _A, _B = ".lora_A.", ".lora_B."
+_FEWEST_TO_TRIM = 3
 
 ModuleState = Mapping[str, Tensor]
 """Tunable modules by the whole model's parameter names."""
@@ -112,10 +117,44 @@ class FedExLora(FedAvg):
         return averaged
 
 
+class TrimmedMean(FedAvg):
+    """Of every coordinate the mean without its largest and smallest values (Yin et al.,
+    arXiv 1803.01498, definition 2). Each contributor counts once, whatever its samples.
+
+    Args:
+        trim_fraction: Share of the contributors that is left out at either end; with three or
+            more, at least one if it is not 0.
+    """
+
+    def __init__(self, trim_fraction: float = 0.2) -> None:
+        self._trim_fraction = trim_fraction
+
+    def average(self, contributions: Mapping[str, Contribution]) -> dict[str, Tensor]:
+        """Coordinate by coordinate."""
+        count = len(contributions)
+        trim = math.floor(self._trim_fraction * count)
+        if self._trim_fraction and count >= _FEWEST_TO_TRIM:
+            trim = max(trim, 1)
+        return _by_coordinate(contributions, lambda values: values[trim : count - trim].mean(0))
+
+
+class Median(FedAvg):
+    """Of every coordinate the median (Yin et al., arXiv 1803.01498, definition 1); of an even
+    number the mean of the middle two. Each contributor counts once, whatever its samples.
+    """
+
+    def average(self, contributions: Mapping[str, Contribution]) -> dict[str, Tensor]:
+        """Coordinate by coordinate."""
+        low, high = (len(contributions) - 1) // 2, len(contributions) // 2
+        return _by_coordinate(contributions, lambda values: (values[low] + values[high]) / 2)
+
+
 _AGGREGATORS: dict[str, Aggregator] = {
     "fedavg": FedAvg(),
     "ffa_lora": FfaLora(),
     "fedex_lora": FedExLora(),
+    "trimmed_mean": TrimmedMean(),
+    "median": Median(),
 }
 
 
@@ -124,8 +163,8 @@ def register_aggregator(name: str, aggregator: Aggregator) -> None:
     _AGGREGATORS[name] = aggregator
 
 
-def aggregator_of(name: str) -> Aggregator:
-    """The aggregator of that name.
+def aggregator_of(name: str, *, trim_fraction: float | None = None) -> Aggregator:
+    """The aggregator of that name; ``trim_fraction`` is the trimmed mean's.
 
     Raises:
         UsageError: There is none.
@@ -134,7 +173,10 @@ def aggregator_of(name: str) -> Aggregator:
         raise UsageError(
             f"there is no aggregator {name!r}", hint=f"choose one of {sorted(_AGGREGATORS)}"
         )
-    return _AGGREGATORS[name]
+    found = _AGGREGATORS[name]
+    if trim_fraction is not None and isinstance(found, TrimmedMean):
+        return TrimmedMean(trim_fraction)
+    return found
 
 
 def _check_lora(model: FoundationModel, aggregator: str) -> None:
@@ -155,6 +197,17 @@ def _mean(ordered: list[Contribution], name: str) -> Tensor:
     for contribution in ordered:
         total += contribution.samples * contribution.state[name].double()
     return total / sum(contribution.samples for contribution in ordered)
+
+
+def _by_coordinate(
+    contributions: Mapping[str, Contribution], reduce: Callable[[Tensor], Tensor]
+) -> dict[str, Tensor]:
+    """``reduce`` over the contributors' values (first axis), sorted in each coordinate."""
+    states = [contributions[source].state for source in sorted(contributions)]
+    return {
+        name: reduce(torch.stack([s[name].double() for s in states]).sort(0).values).to(x.dtype)
+        for name, x in states[0].items()
+    }
 
 
 def _residual(ordered: list[Contribution], averaged: ModuleState, name_of_a: str) -> Tensor:

@@ -12,6 +12,7 @@ from gaisnet.executor.data import Shard
 from gaisnet.executor.dispatch import Dispatcher
 from gaisnet.executor.engines.base import Address, Engine
 from gaisnet.executor.facts import ModelFacts
+from gaisnet.executor.gate import UpdateGate
 from gaisnet.executor.holder import Holder
 from gaisnet.executor.relay import cloud_of, domain_of
 from gaisnet.models import FoundationModel, tunable_state
@@ -81,7 +82,8 @@ def _place_coordinator(engine: Engine, site: Site, device: str, modules: ModuleS
     def make() -> Coordinator:
         domains = domains_of(site.plan, site.fine_tuning.personal)
         first = {domain: modules for domain in domains}
-        return Coordinator(device, site.run, site.aggregator, first)
+        gate = UpdateGate(site.fine_tuning.update_gate)
+        return Coordinator(device, site.run, site.aggregator, gate, first)
 
     engine.place(Address(device, COORDINATOR), make)
 

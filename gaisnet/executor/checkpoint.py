@@ -1,9 +1,9 @@
 """Checkpoints: all that a run needs to go on bit for bit, written whole or not at all.
 
 A checkpoint is a folder ``round-N`` (N rounds are done) with ``modules.safetensors`` (every
-edge's modules by domain, residuals among them), ``optimizers.safetensors`` and ``state.json``,
-which holds the rest and the hash of the other two. It is written under a temporary name, flushed
-to the disk and then renamed.
+coordinator's modules by domain, residuals among them), ``optimizers.safetensors`` and
+``state.json``, which holds the rest and the hash of the other two. It is written under a temporary
+name, flushed to the disk and then renamed.
 """
 
 from __future__ import annotations
@@ -13,15 +13,17 @@ import re
 import secrets
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from pydantic import Field
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
 from gaisnet.errors import InputError, MismatchError, OutputError
+from gaisnet.executor.gate import Norms
 from gaisnet.schema.base import Count, Sha256, Strict
 from gaisnet.schema.files import canonical_json, read_model, sha256_bytes, sha256_file
 
@@ -41,6 +43,8 @@ class CheckpointState(Strict):
     """Of the order of samples and of dropout: all draws follow from it and the cursors."""
     cursors: dict[str, Count]
     """Steps that each owner has taken on its data."""
+    norms: dict[str, Norms] = Field(default_factory=dict)
+    """Norms of accepted updates, by coordinator and pool."""
     modules_sha256: Sha256
     optimizers_sha256: Sha256
 
@@ -53,9 +57,11 @@ class Checkpoint:
     seed: int
     cursors: Mapping[str, int]
     modules: Mapping[str, Tensor]
-    """By ``edge|domain|parameter``."""
+    """By ``device|domain|parameter``, the device being an edge or the cloud."""
     optimizers: Mapping[str, Tensor]
     """By ``device|stage|parameter|key``."""
+    norms: Mapping[str, Norms] = field(default_factory=dict)
+    """Of accepted updates, by coordinator and pool."""
 
 
 class Checkpoints:
@@ -117,6 +123,7 @@ class Checkpoints:
             plan_sha256=self._plan_sha256,
             seed=checkpoint.seed,
             cursors=dict(sorted(checkpoint.cursors.items())),
+            norms=dict(checkpoint.norms),
             modules_sha256=sha256_bytes(modules),
             optimizers_sha256=sha256_bytes(optimizers),
         )
@@ -144,6 +151,7 @@ class Checkpoints:
             rounds_done=state.rounds_done,
             seed=state.seed,
             cursors=state.cursors,
+            norms=state.norms,
             modules=load((path / _MODULES).read_bytes()),
             optimizers=load((path / _OPTIMIZERS).read_bytes()),
         )

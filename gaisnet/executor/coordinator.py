@@ -9,10 +9,12 @@ from torch import Tensor
 from gaisnet.executor.aggregate import Aggregator, Contribution, ModuleState
 from gaisnet.executor.engines.base import Answer
 from gaisnet.executor.frames import Buffer, FrameError
+from gaisnet.executor.gate import Norms, UpdateGate
 from gaisnet.executor.mailbox import Mailbox, Moment
+from gaisnet.executor.pool import Pool, body_pool, cloud_pool, edge_pool, owner_pool, turn_pool
 from gaisnet.executor.residual import is_residual, residual_name
 
-__all__ = ["COORDINATOR", "Coordinator", "body_pool", "cloud_pool", "edge_pool", "owner_pool"]
+__all__ = ["COORDINATOR", "Coordinator"]
 
 COORDINATOR = "coordinator"
 """Name of the service."""
@@ -22,22 +24,30 @@ class Coordinator:
     """Keeps one set of tunable modules per domain.
 
     Contributions are gathered in pools: the owners of a cluster, its body stages, the clusters
-    of a domain at an edge, the edges of a domain at the cloud.
+    of a domain at an edge, the edges of a domain at the cloud. A bad one is left out of its pool,
+    and the pool's closing says so.
 
     Args:
         device: Id of the device.
         run: Id of the run.
         aggregator: How contributions become one.
+        gate: Judges them first.
         modules: The first modules of each domain.
     """
 
     def __init__(
-        self, device: str, run: str, aggregator: Aggregator, modules: Mapping[str, ModuleState]
+        self,
+        device: str,
+        run: str,
+        aggregator: Aggregator,
+        gate: UpdateGate,
+        modules: Mapping[str, ModuleState],
     ) -> None:
         self._mailbox = Mailbox(device, run)
         self._aggregator = aggregator
+        self._gate = gate
         self._modules: dict[str, dict[str, Tensor]] = {d: dict(m) for d, m in modules.items()}
-        self._pools: dict[str, dict[str, Contribution]] = {}
+        self._pools: dict[str, Pool] = {}
 
     def give(
         self, domain: str, moment: Moment, receiver: str, names: Sequence[str] | None = None
@@ -50,52 +60,98 @@ class Coordinator:
         return Answer((self._mailbox.frame("modules", receiver, state, moment),))
 
     def collect_stages(
-        self, pool: str, source: str, samples: int, domain: str, moment: Moment, frame: Buffer
+        self,
+        pool: str,
+        source: str,
+        samples: int,
+        names: Sequence[str],
+        domain: str,
+        moment: Moment,
+        frame: Buffer,
     ) -> Answer:
-        """Put the modules of a device's stages into a pool.
+        """Put the modules ``names`` of a device's stages into a pool, unless they are bad.
 
         Stages do not send residuals back, since they do not change them; they are those that
         this coordinator gave out.
-
-        Raises:
-            FrameError: A tensor is unknown, or not of the known shape and type.
         """
-        state = self._with_residuals(domain, self._open(source, domain, moment, frame))
-        self._pools.setdefault(pool, {})[source] = Contribution(samples, state)
+        self._offer(pool, source, samples, names, domain, moment, frame)
         return Answer()
 
-    def pass_on(self, domain: str, moment: Moment, receiver: str, frame: Buffer) -> Answer:
-        """Hand one owner's modules to the next as they are; raises as above."""
-        state = self._with_residuals(domain, self._open("an owner", domain, moment, frame))
+    def pass_on(
+        self,
+        cluster: str,
+        source: str,
+        names: Sequence[str],
+        domain: str,
+        moment: Moment,
+        receiver: str,
+        frame: Buffer,
+    ) -> Answer:
+        """Hand one owner's modules to the next; if they are bad, those that it had been given."""
+        name = turn_pool(cluster)
+        self._offer(name, source, 0, names, domain, moment, frame)
+        self._gate.drop_outliers(name, self._pools[name], self._modules[domain])
+        good = self._pools[name].newest
+        given = {name: self._modules[domain][name] for name in names}
+        state = self._with_residuals(domain, dict(good.state) if good else given)
         return Answer((self._mailbox.frame("modules", receiver, state, moment),))
 
     def collect_edge(
         self, source: str, samples: int, domain: str, moment: Moment, frame: Buffer
     ) -> Answer:
-        """Put an edge's modules of a domain into the cloud's pool; raises as above."""
-        state = self._open(source, domain, moment, frame)
-        self._pools.setdefault(cloud_pool(domain), {})[source] = Contribution(samples, state)
+        """Put an edge's modules of a domain into the cloud's pool, unless they are bad."""
+        names = [name for name in self._modules[domain] if not is_residual(name)]
+        self._offer(cloud_pool(domain), source, samples, names, domain, moment, frame)
         return Answer()
 
     def close_cluster(self, cluster: str, domain: str, samples: int) -> Answer:
         """Average a cluster's owners, add its body, and put the whole into the domain's pool.
 
         A parameter that an owner's stage and a body stage share is taken from the owners.
-        """
-        state: dict[str, Tensor] = {}
-        for part in self._pools.pop(body_pool(cluster), {}).values():
-            state.update(part.state)
-        owners = self._pools.pop(owner_pool(cluster), None)
-        if owners is not None:
-            state.update(self._aggregator.average(owners))
-        pool = self._pools.setdefault(edge_pool(domain), {})
-        pool[cluster] = Contribution(samples, state)
-        return Answer()
 
-    def close(self, pool: str, domain: str) -> Answer:
-        """Average a pool: the result are the domain's modules from now on."""
-        self._modules[domain] = self._aggregator.average(self._pools.pop(pool))
-        return Answer()
+        Args:
+            cluster: Its id.
+            domain: Whose modules it tunes.
+            samples: Of all its owners.
+
+        Returns:
+            ``values["rejected"]``: reasons by source. ``values["samples"]``: of the owners whose
+            updates count; 0 if the cluster's do not count at all, as when its body's are bad.
+        """
+        turns = self._pools.pop(turn_pool(cluster), Pool())
+        bodies = self._pools.pop(body_pool(cluster), Pool())
+        owners = self._pools.pop(owner_pool(cluster), Pool())
+        self._gate.drop_outliers(body_pool(cluster), bodies, self._modules[domain], apart=True)
+        self._gate.drop_outliers(owner_pool(cluster), owners, self._modules[domain])
+        rejected = {**turns.reasons, **bodies.reasons, **owners.reasons}
+        if bodies.reasons or (owners.reasons and not owners.contributions):
+            return Answer(values={"rejected": rejected, "samples": 0})
+        state: dict[str, Tensor] = {}
+        for part in bodies.contributions.values():
+            state.update(part.state)
+        if owners.contributions:
+            state.update(self._aggregator.average(owners.contributions))
+        left = samples - owners.lost_samples
+        pool = self._pools.setdefault(edge_pool(domain), Pool())
+        pool.contributions[cluster] = Contribution(left, state)
+        return Answer(values={"rejected": rejected, "samples": left})
+
+    def close(self, name: str, domain: str) -> Answer:
+        """Average a pool: the result are the domain's modules from now on.
+
+        Where nothing was contributed they stay as they are.
+
+        Returns:
+            ``values["rejected"]``: reasons by source.
+        """
+        pool = self._pools.pop(name, Pool())
+        if name == cloud_pool(domain):
+            self._gate.drop_outliers(
+                name, pool, self._modules[domain], trusted=self._mailbox.device
+            )
+        if pool.contributions:
+            self._modules[domain] = self._aggregator.average(pool.contributions)
+        return Answer(values={"rejected": pool.reasons})
 
     def take(self, domain: str, moment: Moment, frame: Buffer) -> Answer:
         """Replace a domain's modules by what the cloud, or a checkpoint, says."""
@@ -103,39 +159,39 @@ class Coordinator:
         self._modules[domain] = state
         return Answer()
 
+    def export_norms(self) -> Answer:
+        """``values["norms"]``: what the gate remembers, by pool."""
+        return Answer(values={"norms": self._gate.export()})
+
+    def import_norms(self, norms: Norms) -> Answer:
+        """Put back what ``export_norms`` gave."""
+        self._gate.restore(norms)
+        return Answer()
+
+    def _offer(
+        self,
+        name: str,
+        source: str,
+        samples: int,
+        names: Sequence[str],
+        domain: str,
+        moment: Moment,
+        frame: Buffer,
+    ) -> None:
+        """Into a pool, or among what it rejected: a bad frame is no more than a lost one."""
+        pool, known = self._pools.setdefault(name, Pool()), self._modules[domain]
+        try:
+            _, state = self._mailbox.open(frame, moment, "modules")
+        except FrameError as error:
+            pool.reject(source, samples, error.message)
+            return
+        fault = self._gate.fault(state, known, names)
+        if fault is not None:
+            pool.reject(source, samples, fault)
+            return
+        pool.contributions[source] = Contribution(samples, self._with_residuals(domain, state))
+
     def _with_residuals(self, domain: str, state: dict[str, Tensor]) -> dict[str, Tensor]:
         known = self._modules[domain]
         twins = {residual_name(name) for name in state} & known.keys() - state.keys()
         return state | {name: known[name] for name in sorted(twins)}
-
-    def _open(self, source: str, domain: str, moment: Moment, frame: Buffer) -> dict[str, Tensor]:
-        _, state = self._mailbox.open(frame, moment, "modules")
-        known = self._modules[domain]
-        for name, tensor in state.items():
-            like = known.get(name)
-            if like is None and is_residual(name):
-                continue
-            if like is None or like.shape != tensor.shape or like.dtype != tensor.dtype:
-                found = f"{tuple(tensor.shape)} {tensor.dtype}"
-                raise FrameError(f"{source} sent {name} of {found}, which does not fit the model")
-        return state
-
-
-def owner_pool(cluster: str) -> str:
-    """Pool of the owners of a cluster."""
-    return f"{cluster}/owners"
-
-
-def body_pool(cluster: str) -> str:
-    """Pool of the body stages of a cluster."""
-    return f"{cluster}/body"
-
-
-def edge_pool(domain: str) -> str:
-    """Pool of the clusters of a domain at an edge."""
-    return f"edge/{domain}"
-
-
-def cloud_pool(domain: str) -> str:
-    """Pool of the edges of a domain at the cloud."""
-    return f"cloud/{domain}"

@@ -6,12 +6,12 @@ what differs is who holds which units, who owns data, and how owners hand on the
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import fsum
 
-from gaisnet.errors import RunError
-from gaisnet.executor.chain import Chain, chain_of, stops_of
+from gaisnet.errors import QuorumError, RunError
+from gaisnet.executor.chain import Chain, Stop, chain_of, stops_of
 from gaisnet.executor.clip import clip_scale
 from gaisnet.executor.dispatch import Dispatcher, Work
 from gaisnet.executor.facts import ModelFacts
@@ -61,26 +61,54 @@ class FineTuner:
         self._chains: dict[tuple[str, tuple[str, ...]], tuple[Chain, tuple[Tie, ...]]] = {}
         self.cursors = {owner.device: 0 for c in plan.clusters for owner in c.owners}
         """Steps that each owner has taken."""
+        self.rejected: dict[str, str] = {}
+        """Devices whose updates the last round left out, each with the reason."""
 
     def round(self, index: int) -> float:
         """One round: distribute, tune locally, average over owners, clusters and edges.
+
+        Bad updates are left out of the averages; ``rejected`` says whose and why.
 
         Returns:
             The mean loss over all samples that were seen.
 
         Raises:
             RunError: A loss is not finite; the last checkpoint is as it was.
+            QuorumError: Too few updates were fit to be averaged; likewise.
         """
-        moment, losses = Moment(index), []
+        moment, losses, counted = Moment(index), [], {}
+        self.rejected = {}
         for cluster in self._plan.clusters:
             with self._dispatcher.scope(cluster.id):
                 self._relay.distribute(cluster, moment)
                 losses.append(self._tune(cluster, index))
-                self._relay.collect(cluster, moment)
-        self._relay.average_edges()
+                collected = self._relay.collect(cluster, moment)
+            counted[cluster.id] = collected.samples
+            self.rejected |= collected.rejected
+        self._check_quorum(sum(counted.values()), index)
+        self._relay.average_edges(counted)
         if (index + 1) % self._settings.fine_tuning.cloud_every == 0:
-            self._relay.average_cloud(moment)
+            self.rejected |= self._relay.average_cloud(moment, counted)
+        self._start_anew(self.rejected)
         return _mean([loss for cluster_losses in losses for loss in cluster_losses])
+
+    def _check_quorum(self, samples: int, index: int) -> None:
+        total = sum(owner.samples for c in self._plan.clusters for owner in c.owners)
+        quorum = self._settings.fine_tuning.quorum
+        if samples < quorum * total or samples == 0:
+            told = "; ".join(f"{device}: {why}" for device, why in sorted(self.rejected.items()))
+            raise QuorumError(
+                f"round {index}: updates of {samples} of {total} samples can be averaged, which is "
+                f"less than the quorum of {quorum:.0%} ({told})",
+                hint="look at the devices named, or lower fine_tuning.quorum",
+            )
+
+    def _start_anew(self, devices: Container[str]) -> None:
+        """Moments that led to a bad update would lead to the next."""
+        for cluster in self._plan.clusters:
+            for stop in stops_of(cluster, self._plan.n_units):
+                if stop.address.device in devices:
+                    self._reset_optimizer(stop)
 
     def _tune(self, cluster: ClusterPlan, index: int) -> list[tuple[float, int]]:
         """The local steps of a cluster: owners take turns, or step together (merged)."""
@@ -163,7 +191,10 @@ class FineTuner:
 
     def _reset_optimizers(self, cluster: ClusterPlan) -> None:
         for stop in stops_of(cluster, self._plan.n_units):
-            self._dispatcher.call(stop.address, "reset_optimizer", stop.stage, keys=(stop.stage,))
+            self._reset_optimizer(stop)
+
+    def _reset_optimizer(self, stop: Stop) -> None:
+        self._dispatcher.call(stop.address, "reset_optimizer", stop.stage, keys=(stop.stage,))
 
 
 def _refuse_unless_finite(loss: float, moment: Moment) -> None:

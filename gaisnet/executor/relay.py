@@ -3,24 +3,19 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from gaisnet.executor.chain import HOLDER, Stop, owner_stops, stops_of
-from gaisnet.executor.coordinator import (
-    COORDINATOR,
-    body_pool,
-    cloud_pool,
-    edge_pool,
-    owner_pool,
-)
+from gaisnet.executor.coordinator import COORDINATOR
 from gaisnet.executor.dispatch import Dispatcher
 from gaisnet.executor.engines.base import Address, Parcel
 from gaisnet.executor.facts import ModelFacts
 from gaisnet.executor.mailbox import Moment
+from gaisnet.executor.pool import body_pool, cloud_pool, edge_pool, owner_pool
 from gaisnet.schema.plan import ClusterPlan, Owner, Plan
 
-__all__ = ["GENERAL", "Relay", "cloud_of", "domain_of"]
+__all__ = ["GENERAL", "Collected", "Relay", "cloud_of", "domain_of"]
 
 GENERAL = "general"
 """Domain of modules that all clusters share."""
@@ -34,6 +29,16 @@ def domain_of(cluster: ClusterPlan, personal: bool) -> str:
 def cloud_of(plan: Plan) -> str:
     """Who averages over the edges: the cloud, or without one the first edge."""
     return plan.cloud or plan.clusters[0].edge
+
+
+@dataclass(frozen=True, kw_only=True)
+class Collected:
+    """What came of collecting a cluster's modules."""
+
+    samples: int
+    """Of the owners whose updates count."""
+    rejected: Mapping[str, str]
+    """Reasons by device."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,61 +65,77 @@ class Relay:
     def hand_over(self, cluster: ClusterPlan, giver: Owner, taker: Owner, moment: Moment) -> None:
         """Owner → edge → next owner: head and tail modules go from turn to turn."""
         stops = owner_stops(cluster, self.plan.n_units, giver)
-        if not _names(self.facts, stops):
+        names = _names(self.facts, stops)
+        if not names:
             return
         edge, domain = Address(cluster.edge, COORDINATOR), domain_of(cluster, self.personal)
         sent = self.dispatcher.send(self._get(stops, moment, cluster.edge), edge)
+        arguments = cluster.id, giver.device, names, domain, moment, taker.device
         reply = self.dispatcher.call(
-            edge, "pass_on", domain, moment, taker.device, parcels=[sent], keys=(cluster.id,)
+            edge, "pass_on", *arguments, parcels=[sent], keys=(cluster.id,)
         )
         stops = owner_stops(cluster, self.plan.n_units, taker)
         self._set(reply.parcels[0], stops, moment)
 
-    def collect(self, cluster: ClusterPlan, moment: Moment) -> None:
+    def collect(self, cluster: ClusterPlan, moment: Moment) -> Collected:
         """Cluster → edge, and the average over the cluster's owners."""
         edge, domain = Address(cluster.edge, COORDINATOR), domain_of(cluster, self.personal)
         samples = {owner.device: owner.samples for owner in cluster.owners}
+        devices = {device: device for device in samples}
         for device, stops in self._devices(cluster, down=False):
-            if not _names(self.facts, stops):
+            names = _names(self.facts, stops)
+            if not names:
                 continue
             sent = self.dispatcher.send(self._get(stops, moment, cluster.edge), edge)
             owned = stops[0].owner is not None
             pool = owner_pool(cluster.id) if owned else body_pool(cluster.id)
             source = device if owned else stops[0].stage
-            weight = samples[device] if owned else 0
+            devices[source] = device
+            arguments = pool, source, samples[device] if owned else 0, names, domain, moment
             self.dispatcher.call(
-                edge,
-                "collect_stages",
-                *(pool, source, weight, domain, moment),
-                parcels=[sent],
-                keys=(cluster.id,),
+                edge, "collect_stages", *arguments, parcels=[sent], keys=(cluster.id,)
             )
-        self.dispatcher.call(
+        reply = self.dispatcher.call(
             edge,
             "close_cluster",
             *(cluster.id, domain, sum(samples.values())),
             keys=(cluster.id, domain),
         )
+        reasons = {devices[source]: why for source, why in reply.values["rejected"].items()}
+        return Collected(samples=reply.values["samples"], rejected=reasons)
 
-    def average_edges(self) -> None:
-        """Each edge averages its clusters, per domain."""
-        for edge, domain, _ in self._edge_domains():
+    def average_edges(self, counted: Mapping[str, int]) -> None:
+        """Each edge averages its clusters, per domain; ``counted`` as in ``average_cloud``."""
+        for edge, domain, _ in self._edge_domains(counted):
             address = Address(edge, COORDINATOR)
             self.dispatcher.call(address, "close", edge_pool(domain), domain, keys=(domain,))
 
-    def average_cloud(self, moment: Moment) -> None:
-        """Edges → cloud, the average over the edges per domain, cloud → edges."""
+    def average_cloud(self, moment: Moment, counted: Mapping[str, int]) -> dict[str, str]:
+        """Edges → cloud, the average over the edges per domain, cloud → edges.
+
+        Args:
+            moment: The round.
+            counted: Samples behind each cluster's modules, by cluster; an edge of which none
+                counted is left out of the average, and gets it all the same.
+
+        Returns:
+            Reasons why an edge's modules were rejected, by edge.
+        """
         cloud = Address(cloud_of(self.plan), COORDINATOR)
-        held = list(self._edge_domains())
+        held = list(self._edge_domains(counted))
         for edge, domain, samples in held:
+            if not samples:
+                continue
             parcel = self._give(edge, domain, moment, cloud.device)
             sent = self.dispatcher.send(parcel, cloud)
             arguments = edge, samples, domain, moment
             keys = (cloud_pool(domain),)
             self.dispatcher.call(cloud, "collect_edge", *arguments, parcels=[sent], keys=keys)
+        rejected: dict[str, str] = {}
         for domain in sorted({domain for _, domain, _ in held}):
             pool = cloud_pool(domain)
-            self.dispatcher.call(cloud, "close", pool, domain, keys=(pool, domain))
+            reply = self.dispatcher.call(cloud, "close", pool, domain, keys=(pool, domain))
+            rejected |= reply.values["rejected"]
         for edge, domain, _ in held:
             if edge != cloud.device:
                 address = Address(edge, COORDINATOR)
@@ -123,13 +144,13 @@ class Relay:
                 self.dispatcher.call(
                     address, "take", domain, moment, parcels=[sent], keys=(domain,)
                 )
+        return rejected
 
-    def _edge_domains(self) -> Iterator[tuple[str, str, int]]:
-        """Edges with the domains that their clusters tune, and the samples behind each."""
+    def _edge_domains(self, counted: Mapping[str, int]) -> Iterator[tuple[str, str, int]]:
+        """Edges with the domains that their clusters tune, and the samples that count there."""
         samples: defaultdict[tuple[str, str], int] = defaultdict(int)
         for cluster in self.plan.clusters:
-            owned = sum(owner.samples for owner in cluster.owners)
-            samples[cluster.edge, domain_of(cluster, self.personal)] += owned
+            samples[cluster.edge, domain_of(cluster, self.personal)] += counted[cluster.id]
         yield from ((edge, domain, n) for (edge, domain), n in sorted(samples.items()))
 
     def _devices(

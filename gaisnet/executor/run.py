@@ -69,6 +69,7 @@ def execute(
         MismatchError: The plan fits its inputs, the model or the fleet no longer.
         ModelError: The model cannot be loaded or cut.
         RunError: The run failed, or the disk is full; its hint is the command that resumes it.
+        QuorumError: Too few updates were fit to be averaged; likewise.
         InterruptedRunError: Ctrl-C; likewise.
     """
     files = read_plan(_plan_path(plan_path, resume))
@@ -139,6 +140,8 @@ class _Run:
             self._folder.tell("round_started", round_index=index)
             metrics = session.round(index)
             self._folder.add_metrics(metrics)
+            for device, why in metrics.rejected.items():
+                self._folder.tell("update_rejected", round_index=index, device=device, detail=why)
             written = self._checkpoints.write(session.checkpoint(index + 1))
             self._note(rounds_done=index + 1)
             self._folder.tell("checkpoint_written", round_index=index, detail=written.name)
@@ -259,4 +262,7 @@ def _summary(metrics: RoundMetrics) -> str:
     parts = [f"loss {metrics.train_loss:.4f}"] if metrics.train_loss is not None else []
     if metrics.eval_accuracy is not None:
         parts.append(f"accuracy {metrics.eval_accuracy:.4f}")
-    return ", ".join([*parts, f"virtual {metrics.virtual_s:.3g} s"])
+    parts.append(f"virtual {metrics.virtual_s:.3g} s")
+    if metrics.rejected:
+        parts.append(f"not averaged: {', '.join(metrics.rejected)}")
+    return ", ".join(parts)

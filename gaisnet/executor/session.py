@@ -63,7 +63,7 @@ class Session:
         tuning = files.job.fine_tuning
         self.files, self.engine, self.run, self.seed = files, engine, run, seed
         self._rounds = rounds
-        self.aggregator = aggregator_of(tuning.aggregator)
+        self.aggregator = aggregator_of(tuning.aggregator, trim_fraction=tuning.trim_fraction)
         self.model = load_tuned_model(files, self.aggregator)
         self.format = DataFormat.of(self.model)
         self.frozen_sha256 = frozen_sha256(self.model)
@@ -95,7 +95,7 @@ class Session:
 
     def resume(self, checkpoint: Checkpoint) -> None:
         """Go on where a checkpoint was taken."""
-        self._snapshots.restore(checkpoint.modules, checkpoint.optimizers)
+        self._snapshots.restore(checkpoint.modules, checkpoint.optimizers, checkpoint.norms)
         self._tuner.cursors.update(checkpoint.cursors)
         self.engine.meter.take()
 
@@ -107,6 +107,7 @@ class Session:
             cursors=self._tuner.cursors,
             modules=self._snapshots.modules(),
             optimizers=self._snapshots.optimizers(),
+            norms=self._snapshots.norms(),
         )
 
     def round(self, index: int) -> RoundMetrics:
@@ -114,6 +115,7 @@ class Session:
 
         Raises:
             RunError: A loss is not finite.
+            QuorumError: Too few updates were fit to be averaged.
             MismatchError: The plan sends over a link that the fleet lacks.
         """
         clock, started = FleetClock(self._cost), time.perf_counter()
@@ -131,6 +133,7 @@ class Session:
             virtual_s=clock.elapsed_s(),
             wall_s=wall_s,
             traffic=self.engine.meter.take(),
+            rejected=dict(sorted(self._tuner.rejected.items())),
         )
 
     def domains(self) -> dict[str, dict[str, Tensor]]:

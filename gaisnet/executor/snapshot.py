@@ -12,8 +12,9 @@ from gaisnet.executor.chain import HOLDER, stops_of
 from gaisnet.executor.coordinator import COORDINATOR
 from gaisnet.executor.engines.base import Address, Engine
 from gaisnet.executor.frames import decode
+from gaisnet.executor.gate import Norms
 from gaisnet.executor.mailbox import Mailbox, Moment
-from gaisnet.executor.relay import GENERAL, domain_of
+from gaisnet.executor.relay import GENERAL, cloud_of, domain_of
 from gaisnet.schema.plan import Plan
 
 __all__ = ["Snapshots"]
@@ -36,18 +37,21 @@ class Snapshots:
         self._mailbox = Mailbox(_DRIVER, run)
         self._samples: defaultdict[tuple[str, str], int] = defaultdict(int)
         self._stages: defaultdict[str, list[str]] = defaultdict(list)
+        cloud = cloud_of(plan)
+        self._coordinators = sorted({cloud, *(c.edge for c in plan.clusters)})
         for cluster in plan.clusters:
             domain = domain_of(cluster, personal)
             self._samples[cluster.edge, domain] += sum(o.samples for o in cluster.owners)
             for stop in stops_of(cluster, plan.n_units):
                 self._stages[stop.address.device].append(stop.stage)
+        self._kept = sorted({*self._samples, *((cloud, domain) for _, domain in self._samples)})
 
     def modules(self) -> dict[str, Tensor]:
-        """Every edge's modules, by ``edge|domain|parameter``."""
+        """Every coordinator's modules, by ``device|domain|parameter``."""
         return {
-            f"{edge}|{domain}|{name}": tensor
-            for edge, domain in sorted(self._samples)
-            for name, tensor in sorted(self._modules_at(edge, domain).items())
+            f"{device}|{domain}|{name}": tensor
+            for device, domain in self._kept
+            for name, tensor in sorted(self._modules_at(device, domain).items())
         }
 
     def optimizers(self) -> dict[str, Tensor]:
@@ -60,12 +64,28 @@ class Snapshots:
             state |= {f"{device}|{key}": tensor for key, tensor in sorted(held.items())}
         return state
 
-    def restore(self, modules: Mapping[str, Tensor], optimizers: Mapping[str, Tensor]) -> None:
-        """Put back what ``modules`` and ``optimizers`` gave."""
-        for edge, domain in sorted(self._samples):
-            state = _below(modules, f"{edge}|{domain}|")
-            _, frame = self._mailbox.frame("modules", edge, state, Moment())
-            self._engine.call(Address(edge, COORDINATOR), "take", domain, Moment(), frame)
+    def norms(self) -> dict[str, Norms]:
+        """What every coordinator's gate remembers, by device."""
+        found = {}
+        for device in self._coordinators:
+            reply = self._engine.call(Address(device, COORDINATOR), "export_norms")
+            found[device] = reply.values["norms"]
+        return found
+
+    def restore(
+        self,
+        modules: Mapping[str, Tensor],
+        optimizers: Mapping[str, Tensor],
+        norms: Mapping[str, Norms],
+    ) -> None:
+        """Put back what ``modules``, ``optimizers`` and ``norms`` gave."""
+        for device in self._coordinators:
+            address = Address(device, COORDINATOR)
+            self._engine.call(address, "import_norms", norms.get(device, {}))
+        for device, domain in self._kept:
+            state = _below(modules, f"{device}|{domain}|")
+            _, frame = self._mailbox.frame("modules", device, state, Moment())
+            self._engine.call(Address(device, COORDINATOR), "take", domain, Moment(), frame)
         for device, stages in sorted(self._stages.items()):
             state = _below(optimizers, f"{device}|")
             _, frame = self._mailbox.frame("history", device, state, Moment())

@@ -20,7 +20,7 @@ def run_view(run: RunRecord) -> RenderableType:
     """How a run ended, round by round, and where its results lie."""
     parts: list[RenderableType] = [Text(_headline(run), style="bold")]
     if run.rounds:
-        parts += [_gain(run), _rounds(run.rounds), _times(run)]
+        parts += [_gain(run), _rounds(run.rounds), *_rejected(run.rounds), _times(run)]
     if run.services:
         parts.append(_services(run.services))
     if run.traffic():
@@ -64,6 +64,19 @@ def _rounds(rounds: tuple[RoundMetrics, ...]) -> Table:
     if len(shown) < len(rounds):
         table.caption = f"the last {len(shown)} of {len(rounds)}"
     return table
+
+
+def _rejected(rounds: tuple[RoundMetrics, ...]) -> list[RenderableType]:
+    """Updates that were not averaged; nothing if all were."""
+    bad = [(m.round + 1, device, why) for m in rounds for device, why in m.rejected.items()]
+    if not bad:
+        return []
+    table = compact_table("Updates not averaged", "round", "device", "reason", left=3)
+    for done, device, why in bad[-_MOST_ROUNDS:]:
+        table.add_row(str(done), device, why)
+    if len(bad) > _MOST_ROUNDS:
+        table.caption = f"the last {_MOST_ROUNDS} of {len(bad)}"
+    return [table]
 
 
 def _times(run: RunRecord) -> Text:

@@ -35,12 +35,13 @@ __all__ = [
     "Service",
     "SgdSpec",
     "Topology",
+    "UpdateGateSpec",
 ]
 
 Scheme = Literal["hfsl", "fl", "sl", "sfl-v1", "sfl-v2", "central"]
 Topology = Literal["vanilla", "u_shape"]
 Intra = Literal["sequential", "merge"]
-Aggregator = Literal["fedavg", "ffa_lora", "fedex_lora"]
+Aggregator = Literal["fedavg", "ffa_lora", "fedex_lora", "trimmed_mean", "median"]
 Compression = Literal["none", "int8", "int4"]
 Objective = Literal["latency", "period", "makespan", "energy"]
 
@@ -68,6 +69,15 @@ class AdamWSpec(Strict):
 OptimizerSpec = Annotated[SgdSpec | AdamWSpec, Field(discriminator="kind")]
 
 
+class UpdateGateSpec(Strict):
+    """Which updates are averaged; names, shapes, types and finiteness are checked in any case."""
+
+    norm_factor: Positive | None = 10.0
+    """Largest norm of an update over the running median of norms; null: any norm will do."""
+    window: PositiveCount = 32
+    """Accepted norms that the running median goes back."""
+
+
 class FineTuning(Strict):
     """How the tunable modules are tuned (HFSL)."""
 
@@ -88,6 +98,11 @@ class FineTuning(Strict):
     intra: Intra = "sequential"
     """Owners of a cluster take turns, or their features are merged to one batch at the body."""
     aggregator: Aggregator = "fedavg"
+    trim_fraction: Annotated[float, Field(ge=0, lt=0.5)] = 0.2
+    """``trimmed_mean``: share of the contributors whose values are left out at either end."""
+    update_gate: UpdateGateSpec = UpdateGateSpec()
+    quorum: Fraction = 0.5
+    """Least share of all samples whose owners' updates must be accepted for a round to close."""
     cloud_every: PositiveCount = 1
     """Rounds between two averages over the edges at the cloud."""
     compression: Compression = "none"

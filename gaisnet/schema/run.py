@@ -63,6 +63,8 @@ class RoundMetrics(Strict):
     wall_s: NonNegative
     """The time that it took here."""
     traffic: tuple[LinkTraffic, ...] = ()
+    rejected: dict[Identifier, str] = Field(default_factory=dict)
+    """Devices whose updates were not averaged, each with the reason."""
 
 
 class ServiceMetrics(Strict):

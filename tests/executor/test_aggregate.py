@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import statistics
 from itertools import permutations
 
 import peft
@@ -16,6 +18,8 @@ from gaisnet.executor.aggregate import (
     Contribution,
     FedAvg,
     FedExLora,
+    Median,
+    TrimmedMean,
     aggregator_of,
     register_aggregator,
 )
@@ -223,3 +227,48 @@ def test_fedex_equals_fedavg_where_there_is_nothing_to_average():
         fleet.tune(2)
         results.append(fleet.modules())
     assert distance(*results) == 0.0
+
+
+columns = st.lists(st.lists(st.floats(-1e3, 1e3, width=32), min_size=3, max_size=3), min_size=1)
+
+
+def by_name(rows: list[list[float]]) -> dict[str, Contribution]:
+    """One contributor a row, with unequal samples, which must not matter."""
+    return {f"d{i:02}": Contribution(i + 1, {"w": torch.tensor(row)}) for i, row in enumerate(rows)}
+
+
+@given(columns)
+def test_the_median_is_that_of_each_coordinate(rows):
+    found = Median().average(by_name(rows))["w"]
+    expected = [statistics.median(column) for column in zip(*rows, strict=True)]
+    assert found.tolist() == pytest.approx(expected, rel=1e-6)
+
+
+@given(columns, st.floats(0.0, 0.49))
+def test_the_trimmed_mean_leaves_out_both_ends_of_each_coordinate(rows, fraction):
+    count = len(rows)
+    trim = max(math.floor(fraction * count), 1 if fraction and count >= 3 else 0)
+    found = TrimmedMean(fraction).average(by_name(rows))["w"]
+    expected = [
+        statistics.fmean(sorted(column)[trim : count - trim]) for column in zip(*rows, strict=True)
+    ]
+    assert found.tolist() == pytest.approx(expected, rel=1e-5, abs=1e-5)
+
+
+@pytest.mark.parametrize("robust", [Median(), TrimmedMean(0.2)])
+@given(honest=st.lists(st.floats(-1.0, 1.0), min_size=4, max_size=4), bad=st.floats(-1e9, 1e9))
+def test_one_bad_contributor_of_five_cannot_leave_the_range_of_the_others(robust, honest, bad):
+    found = robust.average(by_name([[x] for x in [*honest, bad]]))["w"].item()
+    assert min(honest) - 1e-6 <= found <= max(honest) + 1e-6
+
+
+def test_a_robust_average_of_one_is_the_one():
+    state = by_name([[1.0, 2.0, 3.0]])
+    for name in ("median", "trimmed_mean"):
+        assert torch.equal(aggregator_of(name).average(state)["w"], state["d00"].state["w"])
+
+
+def test_the_job_says_how_much_is_trimmed():
+    few = by_name([[0.0], [0.0], [0.0], [0.0], [5.0]])
+    assert aggregator_of("trimmed_mean", trim_fraction=0.0).average(few)["w"].item() == 1.0
+    assert aggregator_of("trimmed_mean", trim_fraction=0.2).average(few)["w"].item() == 0.0
