@@ -151,7 +151,7 @@ def listen(session: Session, address: str, insecure: bool) -> None:
         SecurityError: The address is not loopback and ``insecure`` is false.
         UsageError: The address cannot be had.
     """
-    from gaisnet.profiler.link import Listener, parse_address
+    from gaisnet.links import Listener, parse_address
 
     end = Listener(parse_address(address), insecure=insecure)
     host, port = end.address
@@ -179,7 +179,7 @@ def link(session: Session, address: str, output: Path | None, force: bool) -> No
         UsageError: The address is none.
     """
     from gaisnet import __version__
-    from gaisnet.profiler.link import measure_link, parse_address
+    from gaisnet.links import measure_link, parse_address
     from gaisnet.schema.profile import Profile
 
     with session.progress("link") as progress:
@@ -191,7 +191,7 @@ def link(session: Session, address: str, output: Path | None, force: bool) -> No
 def _yaml(part: LinkPart) -> str:
     import yaml
 
-    from gaisnet.profiler.link import fleet_link
+    from gaisnet.links import fleet_link
 
     entry = fleet_link(part, ("this-device", "other-device"))
     fields = entry.model_dump(mode="json", exclude_defaults=True)

@@ -3,8 +3,8 @@
 from gaisnet.profiler.device import profile_device
 from gaisnet.profiler.make import make_profile
 from gaisnet.profiler.model_part import profile_model
-from gaisnet.profiler.progress import Progress
 from gaisnet.profiler.stage_memory import StageMemory, stage_memory
+from gaisnet.progress import Progress
 
 __all__ = [
     "Progress",

@@ -19,7 +19,7 @@ from gaisnet.profiler.microbench import (
     usable_dtypes,
 )
 from gaisnet.profiler.power import cpu_power, cuda_power, modelled_cuda_power
-from gaisnet.profiler.progress import Progress, silent
+from gaisnet.progress import Progress, silent
 from gaisnet.schema.profile import DevicePart, Power
 
 __all__ = ["profile_device", "software_versions"]

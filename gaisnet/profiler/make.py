@@ -9,7 +9,7 @@ import torch
 from gaisnet.profiler.analysis import Optimizer
 from gaisnet.profiler.device import profile_device, software_versions
 from gaisnet.profiler.model_part import profile_model
-from gaisnet.profiler.progress import Progress, silent
+from gaisnet.progress import Progress, silent
 from gaisnet.schema.model import LoraSpec, ModelSpec, TunableSpec
 from gaisnet.schema.profile import Profile
 

@@ -9,9 +9,9 @@ import torch
 from gaisnet.models import attach, load_model
 from gaisnet.profiler.analysis import Optimizer, analyse
 from gaisnet.profiler.device_memory import memory_limit
-from gaisnet.profiler.progress import Progress, silent
 from gaisnet.profiler.timing import lone_unit, time_steps
 from gaisnet.profiler.timing_summary import end_to_end, stage_overhead_s, with_times
+from gaisnet.progress import Progress, silent
 from gaisnet.schema.model import ModelSpec, TunableSpec
 from gaisnet.schema.profile import ModelPart
 

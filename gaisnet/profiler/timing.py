@@ -24,7 +24,7 @@ from gaisnet.models.stage import make_stage, side_inputs
 from gaisnet.profiler.clock import Instant, Ticker, fixed_threads
 from gaisnet.profiler.cuts import hidden_before
 from gaisnet.profiler.passage import Listener, Phase, run_pass
-from gaisnet.profiler.progress import Progress
+from gaisnet.progress import Progress
 
 __all__ = ["Activity", "Record", "lone_unit", "optimizer_of", "time_steps"]
 

@@ -12,7 +12,7 @@ __all__ = ["LinkPart", "LinkRate", "TransferTime"]
 
 
 class TransferTime(Strict):
-    """Repeated transfers of one size, each until the other end has said that it has all."""
+    """Repeated frames of one size, each from packing until the other end has unpacked it."""
 
     payload_bytes: Bytes
     median_s: NonNegative
@@ -32,13 +32,13 @@ class LinkRate(Strict):
 
 
 class LinkPart(Strict):
-    """A link as a plain TCP stream has it; what a fleet's ``links`` take."""
+    """A link as a run's frames over TCP have it; what a fleet's ``links`` take."""
 
     peer: str
     """``HOST:PORT`` of the other end."""
     transport: Literal["tcp"] = "tcp"
     latency_s: NonNegative
-    """One way: half the median round trip of the smallest message."""
+    """One way: half the median round trip of an empty frame."""
     latency_spread_s: NonNegative
     """Half the distance between the quartiles of the same."""
     to_peer: LinkRate

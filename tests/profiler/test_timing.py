@@ -11,9 +11,9 @@ from gaisnet.models.state import tunable_state
 from gaisnet.profiler import profile_model
 from gaisnet.profiler.clock import Instant
 from gaisnet.profiler.passage import Listener, Phase, run_pass
-from gaisnet.profiler.progress import silent
 from gaisnet.profiler.timing import Record, optimizer_of, time_steps
 from gaisnet.profiler.timing_summary import end_to_end, stage_overhead_s, with_times
+from gaisnet.progress import silent
 from gaisnet.schema.profile import ModelPart
 
 from .small import TUNABLES, real, spec_of

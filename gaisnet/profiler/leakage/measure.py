@@ -23,7 +23,7 @@ from gaisnet.profiler.leakage.labels import label_auc_by_cosine, label_auc_by_no
 from gaisnet.profiler.leakage.pairs import Halves, split_samples
 from gaisnet.profiler.leakage.sample import DataSample
 from gaisnet.profiler.leakage.tokens import recover
-from gaisnet.profiler.progress import Progress, silent
+from gaisnet.progress import Progress, silent
 from gaisnet.schema.leakage import LeakageRow
 
 __all__ = ["measure_cut", "measure_leakage"]

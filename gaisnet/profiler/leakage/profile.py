@@ -9,7 +9,7 @@ from gaisnet.errors import UsageError
 from gaisnet.models import attach, load_model
 from gaisnet.profiler.leakage.measure import measure_leakage
 from gaisnet.profiler.leakage.sample import DataSample, read_sample
-from gaisnet.profiler.progress import Progress
+from gaisnet.progress import Progress
 from gaisnet.schema.model import ModelSpec
 from gaisnet.schema.profile import Profile
 

@@ -6,8 +6,8 @@ import socket
 from collections.abc import Callable
 
 from gaisnet.errors import UsageError
-from gaisnet.profiler.link.address import Address, check_loopback
-from gaisnet.profiler.link.wire import (
+from gaisnet.links.address import Address, check_loopback
+from gaisnet.links.wire import (
     DONE,
     HELLO,
     MAX_TRANSFER_BYTES,
@@ -27,7 +27,7 @@ _SESSION_S = 120.0
 class Listener:
     """Answers one measuring client after the other.
 
-    Nothing that is received is kept, parsed or run, and every connection is bounded in bytes and
+    Nothing that is received is kept or run, and every connection is bounded in bytes and
     in time; there is no authentication, so by default only this machine is answered.
 
     Args:
@@ -96,7 +96,7 @@ def _orders(stream: Stream) -> int:
         if kind not in (b"U", b"D") or n_bytes > MAX_TRANSFER_BYTES or moved > MAX_SESSION_BYTES:
             raise LinkError("it asked for what no gaisnet asks for")
         if kind == b"U":
-            stream.drop(n_bytes)
+            stream.receive_frame(n_bytes)
             stream.send(DONE)
         else:
-            stream.send_filler(n_bytes)
+            stream.send_frame(n_bytes)

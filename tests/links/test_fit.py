@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gaisnet.profiler.link.fit import fit_rate, slope, spread
+from gaisnet.links.fit import fit_rate, slope, spread
 
 SIZES = (1024, 4096, 16384, 65536, 262144)
 sizes = st.lists(st.integers(0, 10**8), min_size=2, max_size=12, unique=True)

@@ -8,10 +8,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from gaisnet.errors import UsageError
-from gaisnet.profiler.link.address import Address
-from gaisnet.profiler.link.fit import Round, fit_rate, spread
-from gaisnet.profiler.link.wire import DONE, HELLO, ORDER, LinkError, Stream
-from gaisnet.profiler.progress import Progress, silent
+from gaisnet.links.address import Address
+from gaisnet.links.fit import Round, fit_rate, spread
+from gaisnet.links.wire import DONE, HELLO, ORDER, LinkError, Stream
+from gaisnet.progress import Progress, silent
 from gaisnet.schema.fleet import Link
 from gaisnet.schema.link import LinkPart
 
@@ -26,7 +26,7 @@ class LinkEffort:
     """How hard to measure."""
 
     pings: int = 30
-    """Smallest messages for the latency."""
+    """Empty frames for the latency."""
     smallest_bytes: int = 1024
     """First size; each next one is four times as large."""
     largest_bytes: int = 16 * 2**20
@@ -89,20 +89,20 @@ class _Client:
         self.moved_bytes = 0
 
     def upload(self, n_bytes: int) -> float:
-        """Seconds until the other end has said that it has all."""
+        """Seconds to pack a frame, until the other end has said that it has unpacked it."""
         begun = time.perf_counter()
         self._stream.send(ORDER.pack(b"U", n_bytes))
-        self._stream.send_filler(n_bytes)
+        self._stream.send_frame(n_bytes)
         if self._stream.receive(1) != DONE:
             raise LinkError("the other end answers what no gaisnet answers")
         self.moved_bytes += n_bytes
         return time.perf_counter() - begun
 
     def download(self, n_bytes: int) -> float:
-        """Seconds from asking to having all."""
+        """Seconds from asking for a frame to having unpacked it."""
         begun = time.perf_counter()
         self._stream.send(ORDER.pack(b"D", n_bytes))
-        self._stream.drop(n_bytes)
+        self._stream.receive_frame(n_bytes)
         self.moved_bytes += n_bytes
         return time.perf_counter() - begun
 

@@ -9,9 +9,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
 import pytest
+import torch
 
 from gaisnet.errors import SecurityError, UsageError
-from gaisnet.profiler.link import (
+from gaisnet.executor.frames import decode
+from gaisnet.links import (
     LinkEffort,
     LinkError,
     Listener,
@@ -19,9 +21,10 @@ from gaisnet.profiler.link import (
     measure_link,
     parse_address,
 )
-from gaisnet.profiler.link import listen as listening
-from gaisnet.profiler.link.wire import HELLO, MAX_TRANSFER_BYTES, ORDER
-from tests.profiler.link.relay import Relay
+from gaisnet.links import listen as listening
+from gaisnet.links.wire import HELLO, MAX_TRANSFER_BYTES, ORDER
+from gaisnet.wire import payload_bytes
+from tests.links.relay import Relay
 
 LOOPBACK = ("127.0.0.1", 0)
 QUICK = LinkEffort(pings=5, long_s=0.05, rounds=3, budget_s=5, limit_s=30)
@@ -64,7 +67,7 @@ def test_a_paced_relay_s_rates_and_delay_are_found() -> None:
     assert 0.5 * 32e6 < part.to_peer.bandwidth_bits_per_s < 1.15 * 32e6
     assert 0.5 * 8e6 < part.from_peer.bandwidth_bits_per_s < 1.15 * 8e6
     assert 0.02 <= part.latency_s < 0.06
-    assert part.moved_bytes < relay.passed_bytes < part.moved_bytes + 20_000
+    assert part.moved_bytes < relay.passed_bytes < part.moved_bytes + 60_000
     assert reports == [f"127.0.0.1: measured with {part.moved_bytes} bytes"]
 
 
@@ -100,6 +103,8 @@ def test_a_fleet_takes_the_link() -> None:
         ([HELLO, ORDER.pack(b"D", MAX_TRANSFER_BYTES + 1)], "no gaisnet asks for"),
         ([HELLO, ORDER.pack(b"U", 2**63)], "no gaisnet asks for"),
         ([HELLO, ORDER.pack(b"X", 0)], "no gaisnet asks for"),
+        ([HELLO, ORDER.pack(b"U", 8), struct.pack(">Q", 2**40)], "no gaisnet sends"),
+        ([HELLO, ORDER.pack(b"U", 8), struct.pack(">Q", 40), 40 * b"x"], "no gaisnet sends"),
     ],
 )
 def test_strangers_are_told_nothing_and_do_not_stop_the_listener(
@@ -124,13 +129,25 @@ def test_a_session_is_bounded_in_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(listening, "MAX_SESSION_BYTES", 10_000)
     with listener() as (address, reports):
         order = ORDER.pack(b"D", 6_000)
-        assert len(stranger(address, HELLO, order, order)) == len(HELLO) + 6_000
+        answer = stranger(address, HELLO, order, order)
+    frame = answer[len(HELLO) + 8 :]
+    assert int.from_bytes(answer[len(HELLO) :][:8], "big") == len(frame)
+    assert payload_bytes(frame) == 6_000
     assert "no gaisnet asks for" in reports[0]
+
+
+def test_what_crosses_is_a_frame_that_a_run_reads() -> None:
+    with listener() as (address, _):
+        answer = stranger(address, HELLO, ORDER.pack(b"D", 3 * 2**20 + 4), ORDER.pack(b"Q", 0))
+    header, tensors = decode(answer[len(HELLO) + 8 :])
+    assert header.kind == "activation"
+    assert {tensor.dtype for tensor in tensors.values()} == {torch.float32}
+    assert sum(tensor.nbytes for tensor in tensors.values()) == 3 * 2**20 + 4
 
 
 def test_one_who_leaves_in_the_middle_is_reported() -> None:
     with listener() as (address, reports), socket.create_connection(address) as end:
-        end.sendall(HELLO + ORDER.pack(b"U", 1000) + b"half")
+        end.sendall(HELLO + ORDER.pack(b"U", 1000) + struct.pack(">Q", 1200) + b"half")
         end.close()
     assert "closed the connection" in reports[0] or "lost" in reports[0]
 
