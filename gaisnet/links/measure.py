@@ -32,7 +32,8 @@ class LinkEffort:
     largest_bytes: int = 16 * 2**20
     """No size beyond it, however fast the link is."""
     long_s: float = 0.2
-    """The largest size is the first that takes longer, so that the slope stands over the jitter."""
+    """The largest size is the first that takes so much longer than an empty frame: the slope then
+    stands over the jitter, also where the round trip is long."""
     rounds: int = 7
     """Transfers of each size and direction, if the budget lasts."""
     budget_s: float = 15.0
@@ -141,7 +142,7 @@ def _measured(client: _Client, peer: str, work: LinkEffort, show: Progress) -> L
     latency_s, latency_spread_s = spread([client.upload(0) / 2 for _ in range(work.pings)])
     show("sizes", 0.1)
     directions = (client.upload, client.download)
-    sizes = [_sizes(transfer, work) for transfer in directions]
+    sizes = [_sizes(transfer, work, 2 * latency_s) for transfer in directions]
     rounds: tuple[list[Round], list[Round]] = ([], [])
     for index in range(work.rounds):
         show(f"round {index + 1}", 0.2 + 0.8 * index / work.rounds)
@@ -161,10 +162,12 @@ def _measured(client: _Client, peer: str, work: LinkEffort, show: Progress) -> L
     )
 
 
-def _sizes(transfer: Callable[[int], float], work: LinkEffort) -> Sequence[int]:
+def _sizes(
+    transfer: Callable[[int], float], work: LinkEffort, round_trip_s: float
+) -> Sequence[int]:
     """Growing sizes up to the first that takes long; this warms the connection up as well."""
     sizes = [work.smallest_bytes]
-    while len(sizes) < _FEWEST_SIZES or transfer(sizes[-1]) < work.long_s:
+    while len(sizes) < _FEWEST_SIZES or transfer(sizes[-1]) < round_trip_s + work.long_s:
         if 4 * sizes[-1] > work.largest_bytes:
             break
         sizes.append(4 * sizes[-1])
