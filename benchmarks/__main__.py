@@ -6,7 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-ORDER = ("startup", "executor", "generation", "profiler", "planner")
+ORDER = ("startup", "executor", "generation", "profiler", "planner", "replan")
 
 
 def main() -> None:

@@ -101,13 +101,17 @@ def profile(
 
 @app.command()
 def plan(
-    job: opt.JobFile,
+    job: opt.JobFile = None,
     output: opt.Output = None,
     scheme: opt.Scheme = None,
     clusters: opt.Clusters = None,
     objective: opt.Objective = None,
     gap: opt.Gap = None,
     slack: opt.SlackText = None,
+    survive: opt.Survive = None,
+    replan: opt.Replan = None,
+    lost: opt.Lost = None,
+    bytes_weight: opt.BytesWeight = None,
     seed: opt.Seed = None,
     format: opt.Form = "text",
     quiet: opt.Quiet = False,
@@ -118,10 +122,22 @@ def plan(
     from gaisnet.report import Session
 
     with Session(format, quiet=quiet) as session:
-        _check_output(output, force)
+        planning.check_one_asked({"JOB": job, "--replan": replan})
         settings: dict[str, Any] = {"scheme": scheme, "objective": objective}
-        settings |= {"clusters": clusters, "gap": gap, "seed": seed, "slack": opt.slack(slack)}
-        made = planning.make(session, job, settings, output, force)
+        settings |= {"clusters": clusters, "slack": opt.slack(slack), "seed": seed}
+        of_jobs = {f"--{name}": value for name, value in settings.items()}
+        planning.check_belonging("a job", job, {}, of_jobs)
+        of_replans = {"--bytes-weight": bytes_weight}
+        planning.check_belonging("--replan", replan, {"--lost": lost}, of_replans)
+        _check_output(output, force)
+        settings |= {"gap": gap, "survive": survive, "output": output}
+        if replan is not None:
+            changes = {"lost": opt.names(lost), "bytes_weight": bytes_weight, "gap": gap}
+            made = planning.without(session, replan, changes, survive, output)
+        else:
+            made = planning.make(session, job, settings)
+        planning.deliver(session, made, output, force)
+        planning.refuse_fatal(made, output)
         planning.refuse_unproven(made, gap, output)
 
 

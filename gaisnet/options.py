@@ -17,6 +17,7 @@ __all__ = [
     "Alpha",
     "BatchSizes",
     "Bottleneck",
+    "BytesWeight",
     "Clusters",
     "Compare",
     "Data",
@@ -35,6 +36,7 @@ __all__ = [
     "LinkTo",
     "ListPresets",
     "Listen",
+    "Lost",
     "ModelArgument",
     "ModelOnly",
     "ModelOption",
@@ -47,6 +49,7 @@ __all__ = [
     "Quiet",
     "RandomWeights",
     "Rank",
+    "Replan",
     "Resume",
     "Rounds",
     "RunFolder",
@@ -54,6 +57,7 @@ __all__ = [
     "Seed",
     "SlackText",
     "Subject",
+    "Survive",
     "Targets",
     "Task",
     "Threads",
@@ -146,7 +150,7 @@ Insecure = Annotated[
 ]
 
 # Of plan.
-JobFile = Annotated[Path, Argument(metavar="JOB", help="The job file.")]
+JobFile = Annotated[Path | None, Argument(metavar="JOB", help="The job file.")]
 Scheme = Annotated[
     Literal["hfsl", "fl", "sl", "sfl-v1", "sfl-v2", "central"] | None,
     Option("--scheme", help="Instead of the job's."),
@@ -167,6 +171,25 @@ SlackText = Annotated[
         "--slack",
         metavar="PART",
         help="Keep this part free: 0.2 of memory and time, or memory=0.1,time=0.2.",
+    ),
+]
+Survive = Annotated[
+    int | None,
+    Option("--survive", min=0, max=1, help="1: a re-plan for each single loss, or exit code 12."),
+]
+Replan = Annotated[
+    Path | None,
+    Option("--replan", metavar="PLAN", help="Go on with this plan without devices --lost."),
+]
+Lost = Annotated[
+    str | None, Option("--lost", metavar="DEVICES", help="Devices that are gone: a,b,c.")
+]
+BytesWeight = Annotated[
+    float | None,
+    Option(
+        "--bytes-weight",
+        min=0,
+        help="Of a re-plan: what moving the whole model once counts like, in steps.",
     ),
 ]
 
@@ -294,6 +317,12 @@ def slack(text: str | None) -> Slack | None:
     if not all(0.0 <= value < 1.0 for value in values.values()):
         raise UsageError(f"--slack {text!r}: parts are from 0 to below 1")
     return Slack(**values)
+
+
+def names(text: str | None) -> tuple[str, ...]:
+    """Names from ``a,b,c``."""
+    parts = (text or "").split(",")
+    return tuple(part.strip() for part in parts if part.strip())
 
 
 def batch_sizes(text: str) -> tuple[int, ...]:

@@ -5,13 +5,21 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gaisnet.errors import UnprovenError, UsageError
+from gaisnet.errors import InfeasibleError, UnprovenError, UsageError
 
 if TYPE_CHECKING:
     from gaisnet.report import Session
     from gaisnet.schema.plan import Plan
 
-__all__ = ["check_one_asked", "make", "refuse_unproven"]
+__all__ = [
+    "check_belonging",
+    "check_one_asked",
+    "deliver",
+    "make",
+    "refuse_fatal",
+    "refuse_unproven",
+    "without",
+]
 
 
 def check_one_asked(asked: dict[str, Any]) -> None:
@@ -32,31 +40,100 @@ def check_one_asked(asked: dict[str, Any]) -> None:
         raise UsageError(f"{one} takes no {other}", hint="leave out one of them")
 
 
-def make(
-    session: Session, job: Path, settings: dict[str, Any], output: Path | None, force: bool
-) -> Plan:
-    """Plan a job, write the plan and show it.
+def check_belonging(to: str, given: Any, needed: dict[str, Any], optional: dict[str, Any]) -> None:
+    """Refuse options without what they belong to, and that without options that it needs.
+
+    Raises:
+        UsageError: One stands alone.
+    """
+    alone = [name for name, value in {**needed, **optional}.items() if value is not None]
+    if given is None and alone:
+        raise UsageError(f"{alone[0]} belongs to {to}", hint=f"give {to}, or leave it out")
+    missing = [name for name, value in needed.items() if value is None]
+    if given is not None and missing:
+        raise UsageError(f"{to} needs {missing[0]}")
+
+
+def make(session: Session, job: Path | None, settings: dict[str, Any]) -> Plan:
+    """Plan a job.
 
     Args:
-        session: Where it is shown.
+        session: Where progress is shown.
         job: The job's file.
         settings: What ``gaisnet.planner.plan`` takes beside the job.
-        output: The plan's file.
-        force: Whether an existing file is replaced.
 
     Raises:
         InputError: A file is missing, malformed or inconsistent.
         MismatchError: The profile is not of the job's model.
         InfeasibleError: No plan satisfies the constraints.
     """
-    from gaisnet.report import plan_view
-
-    with session.progress("planning"):
+    assert job is not None, "check_one_asked has seen to it"
+    with session.progress("planning") as progress:
         from gaisnet import planner
 
-        made = planner.plan(job, output=output, **settings)
+        return planner.plan(job, **settings, progress=progress)
+
+
+def without(
+    session: Session,
+    path: Path,
+    changes: dict[str, Any],
+    survive: int | None,
+    output: Path | None,
+) -> Plan:
+    """Go on with a plan without devices that are lost.
+
+    Args:
+        session: Where progress is shown.
+        path: The plan's file.
+        changes: What ``gaisnet.planner.replan`` takes beside the plan and its inputs.
+        survive: 1: with fallbacks for the next loss.
+        output: Where the new plan will be written.
+
+    Raises:
+        UsageError: The fleet has no such device.
+        MismatchError: A file has changed since the plan was made.
+        InfeasibleError: No plan without these devices satisfies the constraints.
+    """
+    from gaisnet.schema.files import read_model
+    from gaisnet.schema.plan import Plan
+
+    plan = read_model(path, Plan)
+    with session.progress("planning") as progress:
+        from gaisnet import planner
+
+        inputs = planner.inputs_of(plan, path)
+        made = planner.replan(plan, inputs=inputs, folder=(output or path).parent, **changes)
+        return planner.with_fallbacks(made, inputs, progress) if survive else made
+
+
+def deliver(session: Session, made: Plan, output: Path | None, force: bool) -> None:
+    """Write and show a plan.
+
+    Raises:
+        UsageError: The file exists and ``force`` is false.
+        OutputError: It cannot be written.
+    """
+    from gaisnet.report import plan_view
+
     session.deliver(made, plan_view(made), output, force=force)
-    return made
+
+
+def refuse_fatal(made: Plan, output: Path | None) -> None:
+    """The plan stands and is written; the exit code says that it does not bear every loss.
+
+    Raises:
+        InfeasibleError: Without some device there is no plan.
+    """
+    fatal = [fallback for fallback in made.fallbacks if not fallback.feasible]
+    if fatal:
+        others = f" (and of {', '.join(f.lost for f in fatal[1:])})" if fatal[1:] else ""
+        kept = "; the plan is kept" if output else ""
+        raise InfeasibleError(
+            f"the loss of {fatal[0].lost}{others} is fatal: {fatal[0].reason}{kept}",
+            where=str(output) if output else None,
+            hint=f"without {fatal[0].lost}: {fatal[0].mend}" if fatal[0].mend else None,
+        )
 
 
 def refuse_unproven(made: Plan, gap: float | None, output: Path | None) -> None:

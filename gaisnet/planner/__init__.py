@@ -9,7 +9,8 @@ from gaisnet.planner.clustering import (
 )
 from gaisnet.planner.compose import plan, plan_inputs
 from gaisnet.planner.cost import CostModel, compressed_bytes
-from gaisnet.planner.inputs import Inputs, read_inputs
+from gaisnet.planner.inputs import Inputs, inputs_of, read_inputs
+from gaisnet.planner.robust import replan, with_fallbacks
 from gaisnet.planner.splitting import (
     DeviceFigures,
     LinkMatrices,
@@ -39,10 +40,13 @@ __all__ = [
     "UnitCost",
     "compressed_bytes",
     "evaluate_split",
+    "inputs_of",
     "plan",
     "plan_inputs",
     "read_inputs",
+    "replan",
     "solve_clusters",
     "solve_split",
     "solve_tradeoff",
+    "with_fallbacks",
 ]

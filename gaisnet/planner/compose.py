@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from gaisnet.planner.assemble import assemble, make_roster
 from gaisnet.planner.inputs import Inputs, read_inputs
+from gaisnet.planner.robust import with_fallbacks
 from gaisnet.planner.schemes import choose_clusters
 from gaisnet.schema.job import Job, Objective, Scheme
 from gaisnet.schema.plan import Plan, Slack
 
 __all__ = ["plan", "plan_inputs"]
+
+Progress = Callable[[str, float | None], None]
 
 
 def plan(
@@ -24,7 +28,9 @@ def plan(
     clusters: int | None = None,
     gap: float | None = None,
     slack: Slack | None = None,
+    survive: int | None = None,
     seed: int | None = None,
+    progress: Progress | None = None,
 ) -> Plan:
     """Who holds what, who is clustered with whom, who serves whom, and the proof.
 
@@ -40,7 +46,9 @@ def plan(
         clusters: Instead of the job's ``clustering.clusters``.
         gap: Instead of the job's ``search.gap``: where the searches may stop.
         slack: Instead of the job's ``constraints.memory_slack`` and ``time_slack``.
+        survive: Instead of the job's ``robust.survive``.
         seed: Instead of the job's.
+        progress: Told what is being worked out, and the share that is done.
 
     Raises:
         InputError: A file is missing, malformed or inconsistent.
@@ -51,13 +59,17 @@ def plan(
     changes = {"scheme": scheme, "objective": objective, "seed": seed}
     job = _overridden(inputs.job, clusters, gap, slack)
     job = job.model_copy(update={k: v for k, v in changes.items() if v is not None})
-    return plan_inputs(replace(inputs, job=job), Path(output or job_path).parent)
+    if survive is not None:
+        robust = job.robust.model_copy(update={"survive": survive})
+        job = job.model_copy(update={"robust": robust})
+    return plan_inputs(replace(inputs, job=job), Path(output or job_path).parent, progress)
 
 
-def plan_inputs(inputs: Inputs, folder: Path) -> Plan:
+def plan_inputs(inputs: Inputs, folder: Path, progress: Progress | None = None) -> Plan:
     """``plan`` from files already read; paths in it are relative to ``folder``."""
     roster = make_roster(inputs)
-    return assemble(inputs, folder, roster, choose_clusters(roster))
+    made = assemble(inputs, folder, roster, choose_clusters(roster))
+    return with_fallbacks(made, inputs, progress) if inputs.job.robust.survive else made
 
 
 def _overridden(job: Job, clusters: int | None, gap: float | None, slack: Slack | None) -> Job:

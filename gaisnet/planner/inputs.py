@@ -7,13 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from gaisnet.errors import InputError, MismatchError
-from gaisnet.schema.files import read_model, resolve
+from gaisnet.schema.files import read_model, resolve, sha256_file
 from gaisnet.schema.fleet import Fleet
 from gaisnet.schema.job import Job
 from gaisnet.schema.model import ModelSpec
+from gaisnet.schema.plan import Plan
 from gaisnet.schema.profile import ModelPart, Profile
 
-__all__ = ["Inputs", "check_profile", "read_inputs"]
+__all__ = ["Inputs", "check_profile", "inputs_of", "read_inputs"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,6 +63,27 @@ def read_inputs(job_path: str | Path) -> Inputs:
         profile_path=profile_path,
         device_profile_paths=paths,
     )
+
+
+def inputs_of(plan: Plan, plan_path: str | Path) -> Inputs:
+    """The files that a plan was made from.
+
+    Raises:
+        InputError: One is missing or malformed.
+        MismatchError: One has changed since.
+    """
+    named = plan.inputs
+    files = [("job", named.job), ("fleet", named.fleet), ("profile", named.profile)]
+    files += [(f"profile of {device}", file) for device, file in named.device_profiles.items()]
+    for what, file in files:
+        path = resolve(plan_path, file.path)
+        if sha256_file(path) != file.sha256:
+            raise MismatchError(
+                f"the {what} has changed since the plan was made",
+                where=str(path),
+                hint="make a new plan with `gaisnet plan`",
+            )
+    return read_inputs(resolve(plan_path, named.job.path))
 
 
 def check_names(job: Job, fleet: Fleet, where: str | None = None) -> None:

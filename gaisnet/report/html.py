@@ -14,6 +14,7 @@ from gaisnet.report.leakage_view import as_bits_per_s
 from gaisnet.report.plan_view import plan_warnings
 from gaisnet.report.profile_page import profile_charts
 from gaisnet.report.profile_view import heat, unit_cost
+from gaisnet.report.robust_view import fallback_rows, loss_line
 from gaisnet.report.run_record import RunRecord, by_tier
 from gaisnet.schema.plan import DevicePrediction, Plan
 from gaisnet.schema.profile import ModelPart, Profile
@@ -84,6 +85,8 @@ def _plan(plan: Plan) -> dict[str, Any]:
     return {
         "title": f"Plan {plan.name}",
         "warnings": plan_warnings(plan),
+        "loss": loss_line(plan.loss) if plan.loss else None,
+        "fallbacks": fallback_rows(plan),
         "links": _link_bars([(x.sender, x.receiver, x.payload_bytes_per_round) for x in links]),
         "more_links": max(0, len(links) - _MOST_LINKS),
         **_plan_parts(plan),

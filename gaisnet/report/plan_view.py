@@ -7,6 +7,7 @@ from rich.table import Table
 from rich.text import Text
 
 from gaisnet.report.holdings import Holding, holdings, strip
+from gaisnet.report.robust_view import fallback_table, loss_line
 from gaisnet.report.tables import compact_table, spaced
 from gaisnet.report.units import as_bytes, as_count, as_joules, as_percent, as_seconds, bar
 from gaisnet.schema.plan import Certificate, ClusterPlan, DevicePrediction, Plan
@@ -19,10 +20,15 @@ _MOST_LINKS = 12
 def plan_view(plan: Plan) -> RenderableType:
     """Everything that a plan decides and predicts."""
     parts: list[RenderableType] = [Text(_headline(plan), style="bold")]
+    if plan.loss is not None:
+        parts.append(Text(loss_line(plan.loss)))
     parts += [_holders(plan), _steps(plan)]
     if plan.routes:
         parts.append(_services(plan))
-    parts += [_links(plan), _certificates(plan.certificates)]
+    parts.append(_links(plan))
+    if plan.fallbacks:
+        parts.append(fallback_table(plan))
+    parts.append(_certificates(plan.certificates))
     warnings = [Text(f"warning: {text}", style="yellow") for text in plan_warnings(plan)]
     if warnings:
         parts.append(Group(*warnings))
@@ -41,6 +47,9 @@ def plan_warnings(plan: Plan) -> list[str]:
     for service in plan.predictions.services:
         if not service.meets_slo:
             warnings.append(f"service {service.service} misses its latency objective")
+    for fallback in plan.fallbacks:
+        if not fallback.feasible:
+            warnings.append(f"the loss of {fallback.lost} is fatal: {fallback.reason}")
     for device in plan.predictions.devices:
         if device.memory_bytes > device.limit_bytes:
             warnings.append(f"device {device.device} needs more memory than it has")
@@ -51,8 +60,14 @@ def _headline(plan: Plan) -> str:
     round_s = as_seconds(plan.predictions.round_s)
     return (
         f"Plan {plan.name}: {plan.scheme}, {plan.topology}, {len(plan.clusters)} cluster(s), "
-        f"{plan.n_units} units, least {plan.objective}; a round takes {round_s}"
+        f"{plan.n_units} units, least {plan.objective}; a round takes {round_s}{_margins(plan)}"
     )
+
+
+def _margins(plan: Plan) -> str:
+    kept = [("memory", plan.slack.memory), ("time", plan.slack.time)]
+    parts = [f"{as_percent(part)} of {what}" for what, part in kept if part > 0]
+    return f", with {' and '.join(parts)} to spare" if parts else ""
 
 
 def _holders(plan: Plan) -> Table:

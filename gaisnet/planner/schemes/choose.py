@@ -11,6 +11,7 @@ from gaisnet.planner.mend import infeasible_split
 from gaisnet.planner.partition import Partition, partition
 from gaisnet.planner.predict import RoundFigures, predict_round
 from gaisnet.planner.roster import Roster
+from gaisnet.planner.schemes.averaging import check_averaging
 from gaisnet.planner.schemes.drafts import Draft, draft_clusters
 from gaisnet.planner.schemes.groups import scheme_groups
 from gaisnet.planner.schemes.rebalance import rebalance
@@ -158,6 +159,7 @@ def _split_all(roster: Roster, found: Partition, full_speed: bool, explain: bool
         raise _failure(roster, drafts, explain)
     clusters = tuple(map(_cluster_plan, drafts, splits))
     cloud = clusters[0].edge if roster.job.scheme == "central" else roster.cloud
+    check_averaging(roster, clusters, cloud)
     return Choice(
         clusters=clusters,
         splits=tuple(splits),
