@@ -17,7 +17,7 @@ from pathlib import Path
 
 import torch
 
-from gaisnet.executor.aggregate import aggregator_of
+from gaisnet.executor.blueprints import ModelSource
 from gaisnet.executor.build import Site, build_services
 from gaisnet.executor.chain import chain_of
 from gaisnet.executor.data import Shard
@@ -111,8 +111,8 @@ def _split_step(model: FoundationModel, shard: Shard) -> Callable[[], None]:
         model=model,
         facts=facts,
         fine_tuning=FineTuning(optimizer=SPEC, batch_size=BATCH),
-        aggregator=aggregator_of("fedavg"),
-        shards={"owner": shard},
+        source=ModelSource.of(model),
+        data={"owner": shard},
     )
     build_services(engine, site)
     dispatcher = Dispatcher(engine)

@@ -22,7 +22,7 @@ import torch
 
 from gaisnet.executor.data import Shard
 from gaisnet.executor.engines import LocalEngine
-from gaisnet.executor.inference import Body, Generation, ServiceChain, ServiceDesk, Serving
+from gaisnet.executor.inference import Body, ServiceChain, ServiceDesk, Serving
 from gaisnet.models import FoundationModel, load_model
 from gaisnet.schema.model import ModelSpec
 from gaisnet.schema.plan import ClusterPlan, Owner
@@ -110,7 +110,7 @@ def _desk(model: FoundationModel, requests: Shard, new: int) -> ServiceDesk:
     serving = Serving(LocalEngine(), model, "benchmark")
     chain = ServiceChain.of(plan, "phone", model.n_units)
     body = Body(serving, plan.id, chain.body)
-    return ServiceDesk(serving, chain, body, requests, generation=Generation.of(model, new))
+    return ServiceDesk(serving, chain, body, requests, new_tokens=new)
 
 
 def main() -> None:

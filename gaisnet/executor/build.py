@@ -5,15 +5,20 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from gaisnet.executor.aggregate import Aggregator, ModuleState
+from gaisnet.executor.aggregate import ModuleState
+from gaisnet.executor.blueprints import (
+    CoordinatorBlueprint,
+    DataSource,
+    HolderBlueprint,
+    ModelSource,
+)
 from gaisnet.executor.chain import HOLDER, Stop, stops_of
-from gaisnet.executor.coordinator import COORDINATOR, Coordinator
+from gaisnet.executor.coordinator import COORDINATOR
 from gaisnet.executor.data import Shard
 from gaisnet.executor.dispatch import Dispatcher
 from gaisnet.executor.engines.base import Address, Engine
 from gaisnet.executor.facts import ModelFacts
-from gaisnet.executor.gate import UpdateGate
-from gaisnet.executor.holder import Holder
+from gaisnet.executor.mailbox import Mailbox, Moment
 from gaisnet.executor.relay import cloud_of, domain_of
 from gaisnet.models import FoundationModel, tunable_state
 from gaisnet.schema.job import FineTuning
@@ -32,15 +37,17 @@ class Site:
     """With its tunable modules attached."""
     facts: ModelFacts
     fine_tuning: FineTuning
-    aggregator: Aggregator
-    shards: Mapping[str, Shard]
-    """Each device's own data, by device."""
+    source: ModelSource
+    """Where devices find the model."""
+    data: Mapping[str, DataSource | Shard]
+    """Where each device has its own data, by device; samples in memory are laid there."""
 
 
 def build_services(engine: Engine, site: Site) -> None:
     """Place a holder with its stages and data on every device, and the coordinators."""
     stops = [s for cluster in site.plan.clusters for s in stops_of(cluster, site.plan.n_units)]
-    for device in sorted({stop.address.device for stop in stops} | site.shards.keys()):
+    engine.lend(site.source, site.model)
+    for device in sorted({stop.address.device for stop in stops} | site.data.keys()):
         _place_holder(engine, site, device)
     for stop in stops:
         engine.call(stop.address, "hold", _spec(site, stop))
@@ -63,15 +70,23 @@ def domains_of(plan: Plan, personal: bool) -> tuple[str, ...]:
 
 
 def _place_holder(engine: Engine, site: Site, device: str) -> None:
-    address = Address(device, HOLDER)
-
-    def make() -> Holder:
-        tuning = site.fine_tuning
-        return Holder(device, site.run, site.model, tuning.optimizer, tuning.compression)
-
-    engine.place(address, make)
-    if device in site.shards:
-        engine.call(address, "own", site.shards[device])
+    address, tuning = Address(device, HOLDER), site.fine_tuning
+    blueprint = HolderBlueprint(
+        device=device,
+        run=site.run,
+        model=site.source,
+        optimizer=tuning.optimizer,
+        compression=tuning.compression,
+    )
+    engine.place(address, blueprint)
+    own = site.data.get(device)
+    if isinstance(own, DataSource):
+        engine.call(address, "read", own)
+    elif own is not None:
+        _, frame = Mailbox(device, site.run).frame(
+            "data", device, own.tensors(), Moment(), stage=own.name
+        )
+        engine.call(address, "pool_data", own.name, [], parcels=[engine.put(frame, address)])
 
 
 def _spec(site: Site, stop: Stop) -> object:
@@ -79,13 +94,18 @@ def _spec(site: Site, stop: Stop) -> object:
 
 
 def _place_coordinator(engine: Engine, site: Site, device: str, modules: ModuleState) -> None:
-    def make() -> Coordinator:
-        domains = domains_of(site.plan, site.fine_tuning.personal)
-        first = {domain: modules for domain in domains}
-        gate = UpdateGate(site.fine_tuning.update_gate)
-        return Coordinator(device, site.run, site.aggregator, gate, first)
-
-    engine.place(Address(device, COORDINATOR), make)
+    address, tuning = Address(device, COORDINATOR), site.fine_tuning
+    blueprint = CoordinatorBlueprint(
+        device=device,
+        run=site.run,
+        aggregator=tuning.aggregator,
+        trim_fraction=tuning.trim_fraction,
+        gate=tuning.update_gate,
+    )
+    engine.place(address, blueprint)
+    _, frame = Mailbox(device, site.run).frame("modules", device, modules, Moment())
+    domains = domains_of(site.plan, tuning.personal)
+    engine.call(address, "start", domains, parcels=[engine.put(frame, address)])
 
 
 def _gather(dispatcher: Dispatcher, owner: Owner) -> None:
@@ -94,7 +114,7 @@ def _gather(dispatcher: Dispatcher, owner: Owner) -> None:
     for shard in owner.shards:
         if shard != owner.device:
             there = Address(shard, HOLDER)
-            reply = dispatcher.call(there, "upload_data", shard, owner.device)
+            reply = dispatcher.call(there, "upload_data", shard, owner.device, makes=1)
             arrived += [dispatcher.send(parcel, here) for parcel in reply.parcels]
     own = [shard for shard in owner.shards if shard == owner.device]
     dispatcher.call(here, "pool_data", owner.device, own, parcels=arrived)

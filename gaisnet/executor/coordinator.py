@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from torch import Tensor
 
-from gaisnet.executor.aggregate import Aggregator, Contribution, ModuleState
+from gaisnet.executor.aggregate import Aggregator, Contribution
 from gaisnet.executor.engines.base import Answer
 from gaisnet.executor.frames import Buffer, FrameError
 from gaisnet.executor.gate import Norms, UpdateGate
@@ -32,22 +32,20 @@ class Coordinator:
         run: Id of the run.
         aggregator: How contributions become one.
         gate: Judges them first.
-        modules: The first modules of each domain.
     """
 
-    def __init__(
-        self,
-        device: str,
-        run: str,
-        aggregator: Aggregator,
-        gate: UpdateGate,
-        modules: Mapping[str, ModuleState],
-    ) -> None:
+    def __init__(self, device: str, run: str, aggregator: Aggregator, gate: UpdateGate) -> None:
         self._mailbox = Mailbox(device, run)
         self._aggregator = aggregator
         self._gate = gate
-        self._modules: dict[str, dict[str, Tensor]] = {d: dict(m) for d, m in modules.items()}
+        self._modules: dict[str, dict[str, Tensor]] = {}
         self._pools: dict[str, Pool] = {}
+
+    def start(self, domains: Sequence[str], frame: Buffer) -> Answer:
+        """Keep the first modules of each of some domains: the same for all."""
+        _, state = self._mailbox.open(frame, Moment(), "modules")
+        self._modules = {domain: dict(state) for domain in domains}
+        return Answer()
 
     def give(
         self, domain: str, moment: Moment, receiver: str, names: Sequence[str] | None = None

@@ -86,11 +86,12 @@ class Dispatcher:
         method: str,
         *arguments: Any,
         parcels: Sequence[Parcel] = (),
+        makes: int | None = None,
         keys: Sequence[str] = ("",),
         work: Work | None = None,
     ) -> Reply:
         """``Engine.call``; ``keys`` name the parts of the service (stages) that it concerns."""
-        reply = self.engine.call(address, method, *arguments, parcels=parcels)
+        reply = self.engine.call(address, method, *arguments, parcels=parcels, makes=makes)
         if self._observer is not None:
             self._note(self._observer, address, parcels, keys, work, reply)
         return reply

@@ -171,6 +171,7 @@ class FineTuner:
             batches=batches,
             moment=moment,
             dropout_seed=self._settings.seed if self._settings.dropout else None,
+            crosses_below=self._facts.crosses_below,
         )
 
     def _draw(self, cluster: ClusterPlan, owner: Owner) -> BatchRef:

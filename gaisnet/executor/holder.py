@@ -14,8 +14,9 @@ import torch
 from torch import Tensor, nn
 
 from gaisnet.errors import RunError
+from gaisnet.executor.blueprints import DataSource
 from gaisnet.executor.crossing import Arrival, Crossing, Frames
-from gaisnet.executor.data import Shard
+from gaisnet.executor.data import DataFormat, Shard, load_shard
 from gaisnet.executor.engines.base import Answer
 from gaisnet.executor.frames import Buffer, FrameError
 from gaisnet.executor.mailbox import Mailbox, Moment
@@ -27,8 +28,6 @@ from gaisnet.models import FoundationModel, Stage, make_stage, seed_dropout, sid
 from gaisnet.schema.job import Compression, OptimizerSpec
 
 __all__ = ["Holder"]
-
-_LABELS = "labels"
 
 
 @dataclass(slots=True)
@@ -84,10 +83,16 @@ class Holder:
         self._held[spec.name] = _Held(spec, stage, tuned, make_optimizer(tuned, self._optimizer))
         return Answer()
 
-    def own(self, shard: Shard) -> Answer:
-        """Take the device's own data: read on the device, never sent."""
+    def read(self, source: DataSource) -> Answer:
+        """Read the device's own data, here and nowhere else; ``values``: how many ``samples``.
+
+        Raises:
+            InputError: It is missing, or not what the model takes.
+        """
+        form, path = DataFormat.of(self._model), source.file.locate()
+        shard = load_shard(path, source.name, form, samples=source.samples)
         self._data.add(shard)
-        return Answer()
+        return Answer(values={"samples": len(shard)})
 
     def stage(self, name: str) -> Stage:
         """A stage that this device holds, with its current modules.
@@ -247,16 +252,16 @@ class Holder:
     def upload_data(self, shard: str, receiver: str) -> Answer:
         """A whole shard, inputs and labels."""
         own = self._data.shard(shard)
-        tensors = dict(own.inputs) if own.labels is None else {**own.inputs, _LABELS: own.labels}
-        return Answer((self._mailbox.frame("data", receiver, tensors, Moment(), stage=shard),))
+        return Answer(
+            (self._mailbox.frame("data", receiver, own.tensors(), Moment(), stage=shard),)
+        )
 
     def pool_data(self, name: str, own: Sequence[str], *frames: Buffer) -> Answer:
         """Make one shard of some of the device's own and of uploaded ones."""
         shards = [self._data.shard(shard) for shard in own]
         for frame in frames:
             header, tensors = self._mailbox.open(frame, Moment(), "data")
-            labels = tensors.pop(_LABELS, None)
-            shards.append(Shard(header.stage, tensors, labels))
+            shards.append(Shard.of(header.stage, tensors))
         self._data.pool(name, shards)
         return Answer()
 

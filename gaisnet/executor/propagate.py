@@ -9,7 +9,7 @@ their own batch's mean. One owner alone is the same with Σb = b_i.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from gaisnet.executor.chain import Chain, Stop
@@ -31,6 +31,8 @@ class Propagation:
     """Batch of each owner, by device; all have the same number of micro-batches."""
     moment: Moment
     dropout_seed: int | None = None
+    crosses_below: Callable[[int], bool] | None = None
+    """Whether a gradient leaves a stage that begins at a unit; if unknown, each is waited for."""
     _inbox: dict[tuple[Stop, int], list[Parcel]] = field(default_factory=dict)
     _turned: list[tuple[Reply, int]] = field(default_factory=list)
 
@@ -73,6 +75,7 @@ class Propagation:
             "backward" if direction == "backward" else "forward",
             task,
             parcels=self._inbox.pop((stop, microbatch), []),
+            makes=self._makes(direction, stop, len(destinations)),
             keys=(stop.stage,),
             work=Work(direction, stop.first_unit, stop.last_unit, samples),
         )
@@ -82,6 +85,14 @@ class Propagation:
         for parcel, following in zip(reply.parcels, destinations, strict=bool(reply.parcels)):
             arrived = self.dispatcher.send(parcel, following.address)
             self._inbox.setdefault((following, microbatch), []).append(arrived)
+
+    def _makes(self, direction: Direction, stop: Stop, destinations: int) -> int | None:
+        """Frames that a pass makes."""
+        if direction == "forward":
+            return destinations
+        if self.crosses_below is None:
+            return None
+        return destinations if self.crosses_below(stop.first_unit) else 0
 
     def _pass(self, layer: int, place: int, microbatch: int) -> Pass:
         stop, last = self.chain.layers[layer][place], self._is_last(layer)

@@ -72,7 +72,7 @@ class Relay:
         sent = self.dispatcher.send(self._get(stops, moment, cluster.edge), edge)
         arguments = cluster.id, giver.device, names, domain, moment, taker.device
         reply = self.dispatcher.call(
-            edge, "pass_on", *arguments, parcels=[sent], keys=(cluster.id,)
+            edge, "pass_on", *arguments, parcels=[sent], makes=1, keys=(cluster.id,)
         )
         stops = owner_stops(cluster, self.plan.n_units, taker)
         self._set(reply.parcels[0], stops, moment)
@@ -178,14 +178,14 @@ class Relay:
         """Modules from a coordinator; on the clock, calls with one key keep their order."""
         arguments = domain, moment, receiver, names
         reply = self.dispatcher.call(
-            Address(giver, COORDINATOR), "give", *arguments, keys=(key or domain,)
+            Address(giver, COORDINATOR), "give", *arguments, makes=1, keys=(key or domain,)
         )
         return reply.parcels[0]
 
     def _get(self, stops: tuple[Stop, ...], moment: Moment, receiver: str) -> Parcel:
         names = tuple(stop.stage for stop in stops)
         reply = self.dispatcher.call(
-            stops[0].address, "get_modules", names, moment, receiver, keys=names
+            stops[0].address, "get_modules", names, moment, receiver, makes=1, keys=names
         )
         return reply.parcels[0]
 

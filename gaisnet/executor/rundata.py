@@ -1,24 +1,27 @@
-"""Loads the data that a run needs: owners' shards, held-out samples, requests."""
+"""Where the data of a run is: owners' shards, held-out samples, requests."""
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from gaisnet.errors import InputError
+from gaisnet.executor.blueprints import DataSource, DeviceFile, RequestSource
 from gaisnet.executor.data import DataFormat, Shard, load_shard
 from gaisnet.executor.planfiles import PlanFiles
 from gaisnet.schema.files import resolve
 from gaisnet.schema.job import Service
 
-__all__ = ["load_held_out", "load_requests", "load_shards"]
+__all__ = ["data_sources", "load_held_out", "request_source"]
 
 
-def load_shards(files: PlanFiles, form: DataFormat) -> dict[str, Shard]:
-    """The data of every device that feeds an owner, by device.
+def data_sources(files: PlanFiles) -> dict[str, DataSource]:
+    """Where every device that feeds an owner has its data, by device.
 
     Raises:
-        InputError: A device has no data, or not what the model takes.
+        InputError: The fleet names no data of one.
     """
     feeding = {s for c in files.plan.clusters for owner in c.owners for s in owner.shards}
-    return {device: _load(files, device, form) for device in sorted(feeding)}
+    return {device: _source(files, device) for device in sorted(feeding)}
 
 
 def load_held_out(files: PlanFiles, form: DataFormat) -> Shard | None:
@@ -28,15 +31,15 @@ def load_held_out(files: PlanFiles, form: DataFormat) -> Shard | None:
     return load_shard(resolve(files.job_path, files.job.evaluation), "evaluation", form)
 
 
-def load_requests(files: PlanFiles, service: Service, form: DataFormat) -> Shard | None:
-    """The requests of a service, if the job names any; raises InputError."""
+def request_source(files: PlanFiles, service: Service) -> RequestSource | None:
+    """Where the entry of a service has its requests, if the job names any."""
     if service.data is None:
         return None
-    path = resolve(files.job_path, service.data)
-    return load_shard(path, service.id, form, use="requests", tokens=service.prompt_tokens)
+    file = _file(files.job_path, service.data)
+    return RequestSource(name=service.id, file=file, tokens=service.prompt_tokens)
 
 
-def _load(files: PlanFiles, device: str, form: DataFormat) -> Shard:
+def _source(files: PlanFiles, device: str) -> DataSource:
     data = files.device(device).data
     if data is None or data.path is None:
         raise InputError(
@@ -44,5 +47,9 @@ def _load(files: PlanFiles, device: str, form: DataFormat) -> Shard:
             where=str(files.fleet_path),
             hint="name the file with its samples under data.path",
         )
-    path = resolve(files.fleet_path, data.path)
-    return load_shard(path, device, form, samples=data.samples)
+    file = _file(files.fleet_path, data.path)
+    return DataSource(name=device, file=file, samples=data.samples)
+
+
+def _file(beside: Path, path: str) -> DeviceFile:
+    return DeviceFile(path=path, base=str(beside.resolve().parent))

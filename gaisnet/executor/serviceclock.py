@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
+from gaisnet.executor.blueprints import Blueprint, ModelSource
 from gaisnet.executor.engines.base import Address, Engine, Parcel, Reply
 from gaisnet.executor.frames import Buffer
 from gaisnet.executor.inference import ServiceChain
 from gaisnet.executor.meter import Meter
+from gaisnet.models import FoundationModel
 from gaisnet.planner.cost import CostModel
 from gaisnet.schema.plan import Stage
 
@@ -24,18 +26,15 @@ class ServiceClock:
         engine: Does the work.
         cost: Figures of the fleet, at the service's share.
         chain: Who holds what for the service.
-        prompt_tokens: Length of the prompt, for generation; ``None`` for one pass per request.
     """
 
     name = "clocked"
 
-    def __init__(
-        self, engine: Engine, cost: CostModel, chain: ServiceChain, prompt_tokens: int | None
-    ) -> None:
+    def __init__(self, engine: Engine, cost: CostModel, chain: ServiceChain) -> None:
         self._engine = engine
         self._cost = cost
         self._chain = chain
-        self._prompt_tokens = prompt_tokens
+        self._prompt_tokens: int | None = None
         self._passes = 0
         self.elapsed_s = 0.0
         """Seconds since the first request was taken up."""
@@ -45,15 +44,31 @@ class ServiceClock:
         """The engine's."""
         return self._engine.meter
 
-    def place(self, address: Address, make: Callable[[], object]) -> None:
+    def lend(self, source: ModelSource, model: FoundationModel) -> None:
         """As the engine does."""
-        self._engine.place(address, make)
+        self._engine.lend(source, model)
+
+    def place(self, address: Address, blueprint: Blueprint) -> None:
+        """As the engine does."""
+        self._engine.place(address, blueprint)
 
     def call(
-        self, address: Address, method: str, *arguments: Any, parcels: Sequence[Parcel] = ()
+        self,
+        address: Address,
+        method: str,
+        *arguments: Any,
+        parcels: Sequence[Parcel] = (),
+        makes: int | None = None,
     ) -> Reply:
         """As the engine does; passes take time."""
-        if method == "open":
+        reply = self._engine.call(address, method, *arguments, parcels=parcels, makes=makes)
+        self._account(address, method, reply)
+        return reply
+
+    def _account(self, address: Address, method: str, reply: Reply) -> None:
+        if method in ("read", "ask"):
+            self._prompt_tokens = reply.values["tokens"]
+        elif method == "open":
             self._passes, self.elapsed_s = 0, 0.0
         elif method == "advance":
             self._passes += 1
@@ -64,13 +79,16 @@ class ServiceClock:
             self._compute(self._chain.body[index])
         elif method == "take":
             self._compute(self._chain.tail)
-        return self._engine.call(address, method, *arguments, parcels=parcels)
 
     def send(self, parcel: Parcel, receiver: Address) -> Parcel:
         """As the engine does; the frame takes time."""
         sender = parcel.address.device
         self.elapsed_s += self._cost.transfer_s(sender, receiver.device, parcel.frame_bytes)
         return self._engine.send(parcel, receiver)
+
+    def put(self, frame: Buffer, receiver: Address) -> Parcel:
+        """As the engine does."""
+        return self._engine.put(frame, receiver)
 
     def fetch(self, parcel: Parcel) -> Buffer:
         """As the engine does."""

@@ -9,18 +9,11 @@ from pathlib import Path
 from torch import Tensor
 
 from gaisnet.errors import MismatchError, OutputError
-from gaisnet.executor.data import Shard
+from gaisnet.executor.blueprints import RequestSource
 from gaisnet.executor.engines import Engine
-from gaisnet.executor.inference import (
-    Answers,
-    Body,
-    Generation,
-    ServiceChain,
-    ServiceDesk,
-    Serving,
-)
+from gaisnet.executor.inference import Answers, Body, ServiceChain, ServiceDesk, Serving
 from gaisnet.executor.relay import GENERAL
-from gaisnet.executor.rundata import load_requests
+from gaisnet.executor.rundata import request_source
 from gaisnet.executor.serviceclock import ServiceClock
 from gaisnet.executor.session import Session
 from gaisnet.schema.files import write_atomic
@@ -46,7 +39,7 @@ def answer_services(session: Session, folder: Path) -> Iterator[ServiceMetrics]:
     domains: dict[str, dict[str, Tensor]] = {}
     for route in session.files.plan.routes:
         service = _service(session, route)
-        requests = load_requests(session.files, service, session.format)
+        requests = request_source(session.files, service)
         if requests is not None:
             domains = domains or session.domains()
             modules = domains.get(service.domain, domains[GENERAL])
@@ -68,32 +61,32 @@ class _Desks:
         self._cluster = next(c for c in plan.clusters if c.id == route.cluster)
         self._chain = ServiceChain.of(self._cluster, route.entry, plan.n_units)
 
-    def answer(self, engine: Engine, requests: Shard, batch_size: int = _BATCH_SIZE) -> Answers:
+    def answer(
+        self, engine: Engine, requests: RequestSource, batch_size: int = _BATCH_SIZE
+    ) -> Answers:
         """All answers, over ``engine``; what putting servers in place sent is not metered."""
-        session, tokens = self._session, self._service.output_tokens
+        session = self._session
         compression = session.files.job.fine_tuning.compression
-        serving = Serving(engine, session.model, session.run, compression)
+        serving = Serving(engine, session.model, session.run, compression, session.source)
         body = Body(serving, self._cluster.id, self._chain.body)
         desk = ServiceDesk(
             serving,
             self._chain,
             body,
             requests,
-            generation=Generation.of(session.model, tokens) if tokens else None,
+            new_tokens=self._service.output_tokens,
             batch_size=batch_size,
         )
         desk.swap(self._modules, self._cluster.edge)
         session.engine.meter.take()
         return desk.answer()
 
-    def lone_request_s(self, requests: Shard) -> float:
+    def lone_request_s(self, requests: RequestSource) -> float:
         """Virtual seconds of one request that finds the fleet idle."""
         files = self._session.files
         cost = files.cost_model().at_share(files.job.inference_share)
-        prompt = requests.inputs["input_ids"].shape[1] if self._service.output_tokens else None
-        clock = ServiceClock(self._session.engine, cost, self._chain, prompt)
-        one = requests.take([0])
-        self.answer(clock, Shard(requests.name, one.inputs, one.labels), batch_size=1)
+        clock = ServiceClock(self._session.engine, cost, self._chain)
+        self.answer(clock, requests.model_copy(update={"first": 1}), batch_size=1)
         return clock.elapsed_s
 
 

@@ -8,9 +8,10 @@ from pathlib import Path
 from torch import Tensor
 
 from gaisnet.executor.aggregate import Aggregator, aggregator_of
+from gaisnet.executor.blueprints import ModelSource
 from gaisnet.executor.build import Site, build_services, gather_data
 from gaisnet.executor.checkpoint import Checkpoint
-from gaisnet.executor.data import DataFormat, Shard
+from gaisnet.executor.data import DataFormat
 from gaisnet.executor.dispatch import Dispatcher
 from gaisnet.executor.engines import Engine
 from gaisnet.executor.evaluate import Evaluation, Evaluator
@@ -20,7 +21,7 @@ from gaisnet.executor.finetune import FineTuner, Settings
 from gaisnet.executor.fleetclock import FleetClock
 from gaisnet.executor.planfiles import PlanFiles, check_model
 from gaisnet.executor.relay import GENERAL
-from gaisnet.executor.rundata import load_held_out, load_shards
+from gaisnet.executor.rundata import data_sources, load_held_out
 from gaisnet.executor.snapshot import Snapshots
 from gaisnet.models import FoundationModel, attach, load_model
 from gaisnet.schema.model import LoraSpec
@@ -72,10 +73,18 @@ class Session:
         self._held_out = load_held_out(files, self.format)
         self._evaluator = Evaluator(self.model)
         self._dispatcher = Dispatcher(engine)
-        self._build(load_shards(files, self.format))
+        self.source = ModelSource(
+            spec=files.job.model,
+            tunable=files.job.tunable,
+            aggregator=tuning.aggregator,
+            base=str(files.job_path.resolve().parent),
+            fingerprint=files.plan.model_fingerprint,
+            weights_sha256=files.profile.weights_sha256,
+        )
+        self._build()
         self._snapshots = Snapshots(engine, files.plan, tuning.personal, run)
 
-    def _build(self, shards: dict[str, Shard]) -> None:
+    def _build(self) -> None:
         files, tuning = self.files, self.files.job.fine_tuning
         site = Site(
             run=self.run,
@@ -83,8 +92,8 @@ class Session:
             model=self.model,
             facts=self._facts,
             fine_tuning=tuning,
-            aggregator=self.aggregator,
-            shards=shards,
+            source=self.source,
+            data=data_sources(files),
         )
         build_services(self.engine, site)
         gather_data(self._dispatcher, files.plan)

@@ -59,7 +59,7 @@ class Snapshots:
         state: dict[str, Tensor] = {}
         for device, stages in sorted(self._stages.items()):
             address = Address(device, HOLDER)
-            reply = self._engine.call(address, "export_optimizers", stages, Moment())
+            reply = self._engine.call(address, "export_optimizers", stages, Moment(), makes=1)
             _, held = decode(self._engine.fetch(reply.parcels[0]))
             state |= {f"{device}|{key}": tensor for key, tensor in sorted(held.items())}
         return state
@@ -85,12 +85,15 @@ class Snapshots:
         for device, domain in self._kept:
             state = _below(modules, f"{device}|{domain}|")
             _, frame = self._mailbox.frame("modules", device, state, Moment())
-            self._engine.call(Address(device, COORDINATOR), "take", domain, Moment(), frame)
+            address = Address(device, COORDINATOR)
+            parcel = self._engine.put(frame, address)
+            self._engine.call(address, "take", domain, Moment(), parcels=[parcel])
         for device, stages in sorted(self._stages.items()):
             state = _below(optimizers, f"{device}|")
             _, frame = self._mailbox.frame("history", device, state, Moment())
             address = Address(device, HOLDER)
-            self._engine.call(address, "import_optimizers", stages, Moment(), frame)
+            parcel = self._engine.put(frame, address)
+            self._engine.call(address, "import_optimizers", stages, Moment(), parcels=[parcel])
 
     def by_domain(self, aggregator: Aggregator) -> dict[str, dict[str, Tensor]]:
         """The modules of each domain over all edges, and the general ones.
@@ -114,7 +117,7 @@ class Snapshots:
 
     def _modules_at(self, edge: str, domain: str) -> dict[str, Tensor]:
         address = Address(edge, COORDINATOR)
-        reply = self._engine.call(address, "give", domain, Moment(), edge)
+        reply = self._engine.call(address, "give", domain, Moment(), edge, makes=1)
         return decode(self._engine.fetch(reply.parcels[0]))[1]
 
 

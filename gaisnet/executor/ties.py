@@ -65,12 +65,15 @@ def sum_tied_gradients(dispatcher: Dispatcher, tie: Tie, moment: Moment) -> None
     parts = []
     for stop in others:
         task = Pass(stop.stage, moment, (root.address.device,))
-        reply = dispatcher.call(stop.address, "give_gradients", task, tie.names, keys=(stop.stage,))
+        reply = dispatcher.call(
+            stop.address, "give_gradients", task, tie.names, makes=1, keys=(stop.stage,)
+        )
         parts += [dispatcher.send(part, root.address) for part in reply.parcels]
     task = Pass(root.stage, moment, tuple(stop.address.device for stop in others))
     reply = dispatcher.call(
-        root.address, "give_gradients", task, tie.names, parcels=parts, keys=(root.stage,)
-    )
+        root.address, "give_gradients", task, tie.names,
+        parcels=parts, makes=len(others), keys=(root.stage,),
+    )  # fmt: skip
     for stop, parcel in zip(others, reply.parcels, strict=True):
         total = dispatcher.send(parcel, stop.address)
         task = Pass(stop.stage, moment)

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from gaisnet.executor.aggregate import aggregator_of
+from gaisnet.executor.blueprints import ModelSource
 from gaisnet.executor.build import Site, build_services, gather_data
 from gaisnet.executor.coordinator import COORDINATOR
 from gaisnet.executor.data import Shard
@@ -194,8 +195,8 @@ class Fleet:
             model=self.model,
             facts=self.facts,
             fine_tuning=self.fine_tuning,
-            aggregator=aggregator,
-            shards=self.shards,
+            source=ModelSource.of(self.model, self.fine_tuning.aggregator),
+            data=self.shards,
         )
         build_services(self.engine, site)
         self.dispatcher = Dispatcher(self.engine)

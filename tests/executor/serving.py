@@ -149,8 +149,7 @@ def open_desk(
     serving = Serving(engine or LocalEngine(), model, "run", compression)
     chain = ServiceChain.of(plan, plan.owners[0].device, model.n_units)
     body = Body(serving, plan.id, chain.body)
-    generation = Generation.of(model, new_tokens) if new_tokens else None
-    desk = ServiceDesk(serving, chain, body, requests, generation=generation, batch_size=batch_size)
+    desk = ServiceDesk(serving, chain, body, requests, new_tokens=new_tokens, batch_size=batch_size)
     return desk, body
 
 

@@ -3,44 +3,30 @@
 from __future__ import annotations
 
 import pytest
-import torch
 
 from gaisnet.errors import RunError, UsageError
-from gaisnet.executor.engines import Address, Answer, Engine, LocalEngine, make_engine
-from gaisnet.executor.frames import Buffer, Header, decode, encode
+from gaisnet.executor.blueprints import ProbeBlueprint
+from gaisnet.executor.engines import Address, Engine, LocalEngine, make_engine
 from gaisnet.executor.holder import Holder
 from gaisnet.executor.mailbox import Moment
 from gaisnet.executor.meter import add_traffic
+from gaisnet.executor.probe import PROBE
 from gaisnet.executor.tasks import Pass, StageSpec
 from gaisnet.schema.job import SgdSpec
 from tests.executor.hfsl import make_model
 
-A, B = Address("a", "echo"), Address("b", "echo")
+A, B = Address("a", PROBE), Address("b", PROBE)
 
 
-class Echo:
-    """Makes frames for others, and says what it got."""
-
-    def __init__(self, device: str) -> None:
-        self._device = device
-
-    def make(self, receiver: str, items: int) -> Answer:
-        header = Header(run="r", kind="data", sender=self._device, receiver=receiver)
-        return Answer(((receiver, encode(header, {"x": torch.ones(items)})),))
-
-    def take(self, factor: float, frame: Buffer) -> Answer:
-        return Answer(values={"sum": factor * float(decode(frame)[1]["x"].sum())})
-
-    def _secret(self) -> Answer:
-        return Answer()
+def placed(engine: Engine) -> Engine:
+    for address in (A, B):
+        engine.place(address, ProbeBlueprint(device=address.device, run="r"))
+    return engine
 
 
 @pytest.fixture
 def engine() -> Engine:
-    engine = make_engine("local")
-    for address in (A, B):
-        engine.place(address, lambda address=address: Echo(address.device))
-    return engine
+    return placed(make_engine("local"))
 
 
 def test_a_frame_made_on_one_device_is_taken_on_another(engine):
@@ -65,8 +51,7 @@ def test_the_meter_counts_each_direction_and_nothing_within_a_device(engine):
 
 def test_the_tap_sees_what_stays_within_a_device_too():
     seen = []
-    engine = LocalEngine(tap=lambda *message: seen.append(message))
-    engine.place(A, lambda: Echo("a"))
+    engine = placed(LocalEngine(tap=lambda *message: seen.append(message)))
     (parcel,) = engine.call(A, "make", "a", 1).parcels
     engine.send(parcel, A)
     assert [(s, r, len(f)) for s, r, f in seen] == [("a", "a", parcel.frame_bytes)]
@@ -81,10 +66,10 @@ def test_a_frame_must_lie_where_it_is_used_and_go_where_it_is_meant_to(engine):
 
 
 @pytest.mark.parametrize(
-    ("address", "method"), [(Address("z", "echo"), "make"), (A, "nothing"), (A, "_secret")]
+    ("address", "method"), [(Address("z", PROBE), "make"), (A, "nothing"), (A, "_frame")]
 )
 def test_unknown_services_and_private_methods_are_refused(engine, address, method):
-    with pytest.raises(RunError, match="no service echo"):
+    with pytest.raises(RunError, match="no service probe"):
         engine.call(address, method)
 
 

@@ -20,6 +20,7 @@ from gaisnet.errors import InputError
 
 __all__ = ["Batch", "Shard", "concatenate", "epoch_order"]
 
+_LABELS = "labels"
 _EPOCH_BITS = 192
 """The epoch stands in the top 64 bits of Philox's counter: 2¹⁹² draws fit below it."""
 
@@ -49,6 +50,17 @@ class Shard:
 
     def __len__(self) -> int:
         return int(next(iter(self.inputs.values())).shape[0])
+
+    @classmethod
+    def of(cls, name: str, tensors: Mapping[str, Tensor]) -> Shard:
+        """What ``tensors`` gave, as samples again."""
+        inputs = dict(tensors)
+        labels = inputs.pop(_LABELS, None)
+        return cls(name, inputs, labels)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Inputs and, if there are any, ``labels``."""
+        return dict(self.inputs) | ({} if self.labels is None else {_LABELS: self.labels})
 
     def take(self, rows: Sequence[int] | NDArray[np.int64]) -> Batch:
         """The samples with these row numbers, in this order."""

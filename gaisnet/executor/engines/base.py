@@ -3,18 +3,20 @@
 Frames stay on the devices: whoever runs the algorithm handles parcels (names of frames) and small
 answers only, and frames go from device to device. An engine may work asynchronously: ``call``
 and ``send`` return at once, calls of one service run in the order in which they were issued, each
-after the frames that it takes have arrived, and only reading ``Reply.values`` waits. No wait is
-without a bound.
+after the frames that it takes have arrived, and only what is read of a reply or a parcel waits.
+An error may surface at any later wait. No wait is without a bound.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from gaisnet.executor.blueprints import Blueprint, ModelSource
 from gaisnet.executor.frames import Buffer
 from gaisnet.executor.meter import Meter
+from gaisnet.models import FoundationModel
 
 __all__ = ["Address", "Answer", "Engine", "Parcel", "Reply"]
 
@@ -39,31 +41,37 @@ class Answer:
     """A few small figures for whoever runs the algorithm; never activations or modules."""
 
 
-@dataclass(slots=True)
-class Parcel:
-    """A frame that lies on a device, by the engine's own reference to it."""
+class Parcel(Protocol):
+    """A frame that lies on a device; it is sent, taken by a call or fetched once."""
 
-    address: Address
-    """Where it lies."""
-    receiver: str
-    """Device that it was made for."""
-    frame: Any
-    """The engine's."""
-    frame_bytes: int
-    task: int | None = None
+    task: int | None
     """The task on the virtual clock that made or moved it."""
 
+    @property
+    def address(self) -> Address:
+        """Where it lies."""
 
-@dataclass(slots=True)
-class Reply:
+    @property
+    def frame_bytes(self) -> int:
+        """Its size; an engine may wait here until the frame is made."""
+
+
+class Reply(Protocol):
     """The outcome of a call."""
 
-    parcels: tuple[Parcel, ...]
-    """Frames that the service made; they lie on its device."""
-    values: Mapping[str, Any]
-    """An engine may wait here until the call is done."""
-    task: int | None = None
+    task: int | None
     """The call's task on the virtual clock."""
+
+    @property
+    def parcels(self) -> tuple[Parcel, ...]:
+        """Frames that the service made; they lie on its device.
+
+        An engine may wait here until the call is done, unless their number was promised.
+        """
+
+    @property
+    def values(self) -> Mapping[str, Any]:
+        """An engine may wait here until the call is done."""
 
 
 class Engine(Protocol):
@@ -77,20 +85,39 @@ class Engine(Protocol):
     def meter(self) -> Meter:
         """Counts what ``send`` carries over links."""
 
-    def place(self, address: Address, make: Callable[[], object]) -> None:
-        """Start a service on a device; its public methods take frames and return ``Answer``.
+    def lend(self, source: ModelSource, model: FoundationModel) -> None:
+        """Services of this process, if there are any, may use a model that is loaded already."""
+
+    def place(self, address: Address, blueprint: Blueprint) -> None:
+        """Start a service on a device, in place of any that is there.
+
+        Its public methods take what JSON can say and frames, and return ``Answer``.
 
         Raises:
             RunError: The device cannot take it.
+            ModelError: Its model cannot be loaded there.
+            MismatchError: Its model is another one there.
         """
 
     def call(
-        self, address: Address, method: str, *arguments: Any, parcels: Sequence[Parcel] = ()
+        self,
+        address: Address,
+        method: str,
+        *arguments: Any,
+        parcels: Sequence[Parcel] = (),
+        makes: int | None = None,
     ) -> Reply:
         """Call a service's method with ``arguments`` and then the frames of ``parcels``.
 
+        Args:
+            address: The service.
+            method: Its name.
+            arguments: What JSON can say, dataclasses and blueprints among it.
+            parcels: They must lie at the service's device.
+            makes: How many frames the caller counts on: it need not wait to go on with them.
+
         Raises:
-            RunError: The service is not there, or failed.
+            RunError: The service is not there, failed, or made another number of frames.
         """
 
     def send(self, parcel: Parcel, receiver: Address) -> Parcel:
@@ -98,6 +125,13 @@ class Engine(Protocol):
 
         Raises:
             RunError: The frame was made for another device, or the receiver is lost.
+        """
+
+    def put(self, frame: Buffer, receiver: Address) -> Parcel:
+        """Lay a frame of whoever runs the algorithm at a service, unmetered.
+
+        Raises:
+            RunError: The device is lost.
         """
 
     def fetch(self, parcel: Parcel) -> Buffer:

@@ -14,7 +14,8 @@ import torch
 from torch import Tensor
 
 from gaisnet.errors import RunError
-from gaisnet.executor.data import Batch, Shard
+from gaisnet.executor.blueprints import RequestSource
+from gaisnet.executor.data import Batch, DataFormat, Shard, load_shard
 from gaisnet.executor.engines.base import Answer
 from gaisnet.executor.frames import Buffer
 from gaisnet.executor.inference.answers import (
@@ -51,8 +52,6 @@ class EntryServer:
         model: The whole model.
         head: The first units, if they are held here.
         tail: The last units, if they are held here and not part of the head.
-        requests: What is asked, and ``labels`` to score the answers with, if there are any. Its
-            name names the sessions.
         port: Makes and reads its frames.
         generation: How prompts are continued; ``None`` for one answer per request.
     """
@@ -62,7 +61,6 @@ class EntryServer:
         model: FoundationModel,
         head: Stage | None,
         tail: Stage | None,
-        requests: Shard,
         port: Port,
         generation: Generation | None = None,
     ) -> None:
@@ -70,12 +68,33 @@ class EntryServer:
         self._stages = [stage for stage in (head, tail) if stage is not None]
         self._head, self._tail = head, tail
         self._sessions = {id(stage): Sessions(stage) for stage in self._stages}
-        self._requests = requests
+        self._requests: Shard
         self._port = port
         self._generation = generation
         self._open: dict[int, _Open] = {}
         self._answers: dict[int, Tensor] = {}
         self._scores: dict[int, Score] = {}
+
+    def read(self, source: RequestSource) -> Answer:
+        """Read the requests, here and nowhere else; they may have ``labels`` to score with.
+
+        Returns:
+            ``values``: how many ``requests`` there are, and of how many ``tokens`` if they are
+            continued.
+
+        Raises:
+            InputError: They are missing, not what the model takes, or cannot be continued.
+        """
+        form, path = DataFormat.of(self._model), source.file.locate()
+        found = load_shard(path, source.name, form, use="requests", tokens=source.tokens)
+        if source.first is not None:
+            some = found.take(range(min(source.first, len(found))))
+            found = Shard(found.name, some.inputs, some.labels)
+        return self._take_up(found)
+
+    def ask(self, name: str, frame: Buffer) -> Answer:
+        """As ``read``, but with requests that whoever runs the service has."""
+        return self._take_up(Shard.of(name, self._port.open(frame, "data")[1]))
 
     def open(self, number: int, first: int, end: int) -> Answer:
         """Take up requests ``first`` to ``end - 1`` as batch ``number``."""
@@ -145,6 +164,13 @@ class EntryServer:
             "count": sum(part.count for part in parts),
         }
         return Answer(values=values)
+
+    def _take_up(self, requests: Shard) -> Answer:
+        if self._generation is not None:
+            self._generation.check(self._model, requests)
+        self._requests = requests
+        tokens = requests.inputs["input_ids"].shape[1] if self._generation is not None else None
+        return Answer(values={"requests": len(requests), "tokens": tokens})
 
     def _decoder(self, batch: Batch) -> GreedyDecoder | None:
         plan = self._generation

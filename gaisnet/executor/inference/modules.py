@@ -8,7 +8,8 @@ from torch import Tensor
 
 from gaisnet.executor.engines.base import Answer
 from gaisnet.executor.frames import Buffer
-from gaisnet.executor.inference.port import Port, Turn
+from gaisnet.executor.inference.port import Port
+from gaisnet.executor.mailbox import Mailbox, Moment
 from gaisnet.executor.residual import apply_residuals
 from gaisnet.models import FoundationModel, Stage
 
@@ -18,14 +19,19 @@ __all__ = ["ModuleSource", "take_modules"]
 class ModuleSource:
     """Hands tunable modules to the servers of a cluster; lives on its edge."""
 
-    def __init__(self, port: Port, modules: Mapping[str, Tensor]) -> None:
-        self._port = port
-        self._modules = dict(modules)
+    def __init__(self, device: str, run: str) -> None:
+        self._mailbox = Mailbox(device, run)
+        self._modules: Mapping[str, Tensor] = {}
+
+    def fill(self, frame: Buffer) -> Answer:
+        """Take the modules that are to be handed out."""
+        _, self._modules = self._mailbox.open(frame, Moment(), "modules")
+        return Answer()
 
     def publish(self, receiver: str, names: Sequence[str]) -> Answer:
         """A ``modules`` frame with the modules of these names."""
         part = {name: self._modules[name] for name in names}
-        return Answer((self._port.frame("modules", receiver, part, Turn(0)),))
+        return Answer((self._mailbox.frame("modules", receiver, part, Moment()),))
 
 
 def take_modules(

@@ -6,28 +6,31 @@ A driver that handles names of frames only; hidden states go from device to devi
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from torch import Tensor
 
+from gaisnet.executor.blueprints import (
+    BodyBlueprint,
+    EntryBlueprint,
+    ModelSource,
+    ModulesBlueprint,
+    RequestSource,
+    Span,
+)
 from gaisnet.executor.data import Shard
-from gaisnet.executor.engines.base import Address, Engine, Reply
-from gaisnet.executor.inference.body import BodyServer
+from gaisnet.executor.engines.base import Address, Engine, Parcel, Reply
+from gaisnet.executor.frames import Kind
 from gaisnet.executor.inference.chain import ServiceChain
-from gaisnet.executor.inference.entry import EntryServer
-from gaisnet.executor.inference.generation import Generation
-from gaisnet.executor.inference.modules import ModuleSource
-from gaisnet.executor.inference.port import Port, SessionLostError
-from gaisnet.models import FoundationModel, Stage, make_stage
+from gaisnet.executor.inference.port import SessionLostError
+from gaisnet.executor.mailbox import Mailbox, Moment
+from gaisnet.models import FoundationModel
 from gaisnet.schema.job import Compression
 from gaisnet.schema.plan import Stage as StagePlan
 
-__all__ = ["Answers", "Body", "ServiceDesk", "Serving", "StageSource"]
-
-StageSource = Callable[[StagePlan], Stage]
-"""Gives a device's stage: the one that it is tuning, or one of its own."""
+__all__ = ["Answers", "Body", "ServiceDesk", "Serving"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,26 +47,33 @@ class Answers:
     """Mean seconds from taking up a request's batch to its answer."""
 
 
-@dataclass(frozen=True)
 class Serving:
-    """What all servers of a run share."""
+    """What all servers of a run share.
 
-    engine: Engine
-    model: FoundationModel
-    run: str
-    compression: Compression = "none"
-    stage_source: StageSource | None = None
-    """By default every server has a stage of its own, with the model's tunable modules."""
+    Args:
+        engine: Where servers are placed.
+        model: The whole model, as whoever runs the service has it.
+        run: Id of the run.
+        compression: Of hidden states.
+        source: Where the servers' devices find the model; by default they are lent this one.
+    """
 
-    def stage(self, held: StagePlan) -> Stage:
-        """The stage that a server runs."""
-        if self.stage_source is not None:
-            return self.stage_source(held)
-        return make_stage(self.model, held.first_unit, held.last_unit)
+    def __init__(
+        self,
+        engine: Engine,
+        model: FoundationModel,
+        run: str,
+        compression: Compression = "none",
+        source: ModelSource | None = None,
+    ) -> None:
+        self.engine, self.model, self.run, self.compression = engine, model, run, compression
+        self.source = ModelSource.of(model) if source is None else source
+        engine.lend(self.source, model)
 
-    def port(self, device: str, name: str) -> Port:
-        """What makes and reads a server's frames."""
-        return Port(device, self.run, self.model, self.compression, name)
+    def put(self, kind: Kind, receiver: Address, tensors: Mapping[str, Tensor]) -> Parcel:
+        """A frame of the driver's, laid at a server."""
+        mailbox = Mailbox(receiver.device, self.run)
+        return self.engine.put(mailbox.frame(kind, receiver.device, tensors, Moment())[1], receiver)
 
 
 class Body:
@@ -95,8 +105,15 @@ class Body:
         if device is not None:
             held = self._stages[index] = held.model_copy(update={"device": device})
         serving, address = self._serving, self._address(index, held)
-        port = serving.port(held.device, address.service)
-        serving.engine.place(address, lambda: BodyServer(serving.model, serving.stage(held), port))
+        blueprint = BodyBlueprint(
+            device=held.device,
+            run=serving.run,
+            name=address.service,
+            model=serving.source,
+            span=_span(held),
+            compression=serving.compression,
+        )
+        serving.engine.place(address, blueprint)
 
     def _address(self, index: int, held: StagePlan) -> Address:
         return Address(held.device, f"serve/{self._cluster}/{index}")
@@ -110,9 +127,9 @@ class ServiceDesk:
         serving: Serving,
         chain: ServiceChain,
         body: Body,
-        requests: Shard,
+        requests: Shard | RequestSource,
         *,
-        generation: Generation | None = None,
+        new_tokens: int = 0,
         batch_size: int = 32,
     ) -> None:
         """
@@ -120,22 +137,21 @@ class ServiceDesk:
             serving: Engine, model and run.
             chain: Where head and tail are.
             body: Servers of the stages between.
-            requests: What is asked; its name is the service's.
-            generation: How prompts are continued; ``None`` for one answer per request.
+            requests: What is asked, or where the entry finds it; its name is the service's.
+            new_tokens: Tokens to generate for each request; 0 for one answer per request.
             batch_size: Requests that go through the chain together.
 
         Raises:
-            InputError: Prompts cannot be continued: too long, or padded on the right.
+            InputError: The requests are not what the model takes, or cannot be continued: too
+                long, or padded on the right.
         """
-        if generation is not None:
-            generation.check(serving.model, requests)
         self._serving, self._chain, self._body = serving, chain, body
         self._engine = serving.engine
-        self._requests = requests
+        self._name = requests.name
         self._batch_size = batch_size
         self.entry = Address(chain.entry, f"serve/{requests.name}")
-        port = serving.port(chain.entry, self.entry.service)
-        self._engine.place(self.entry, lambda: self._make_entry(port, generation))
+        self._engine.place(self.entry, self._entry_blueprint(new_tokens))
+        self._n_requests = self._take_up(requests)
         self._waited_s = 0.0
 
     def steps(self) -> Iterator[int]:
@@ -147,8 +163,8 @@ class ServiceDesk:
             RunError: A server is gone and was not replaced.
         """
         passes = 0
-        for number, first in enumerate(range(0, len(self._requests), self._batch_size)):
-            end = min(first + self._batch_size, len(self._requests))
+        for number, first in enumerate(range(0, self._n_requests, self._batch_size)):
+            end = min(first + self._batch_size, self._n_requests)
             started, done = time.perf_counter(), False
             self._engine.call(self.entry, "open", number, first, end)
             while not done:
@@ -186,22 +202,39 @@ class ServiceDesk:
         Raises:
             ModelError: A module is missing or has another shape.
         """
-        source = Address(sender, f"modules/{self._requests.name}")
-        port = self._serving.port(sender, source.service)
-        self._engine.place(source, lambda: ModuleSource(port, modules))
+        source = Address(sender, f"modules/{self._name}")
+        blueprint = ModulesBlueprint(device=sender, run=self._serving.run, name=source.service)
+        self._engine.place(source, blueprint)
+        self._engine.call(source, "fill", parcels=[self._serving.put("modules", source, modules)])
         ends = [held for held in (self._chain.head, self._chain.tail) if held is not None]
         held_by = [(self.entry, ends)] if ends else []
         held_by += [(a, [h]) for a, h in zip(self._body.addresses, self._body.stages, strict=True)]
         for address, held in held_by:
             names = self._names(modules, held)
-            (parcel,) = self._engine.call(source, "publish", address.device, names).parcels
+            made = self._engine.call(source, "publish", address.device, names, makes=1)
+            (parcel,) = made.parcels
             self._engine.call(address, "load", parcels=[self._engine.send(parcel, address)])
 
-    def _make_entry(self, port: Port, generation: Generation | None) -> EntryServer:
+    def _entry_blueprint(self, new_tokens: int) -> EntryBlueprint:
         serving, chain = self._serving, self._chain
-        head = None if chain.head is None else serving.stage(chain.head)
-        tail = None if chain.tail is None else serving.stage(chain.tail)
-        return EntryServer(serving.model, head, tail, self._requests, port, generation)
+        return EntryBlueprint(
+            device=chain.entry,
+            run=serving.run,
+            name=self.entry.service,
+            model=serving.source,
+            head=None if chain.head is None else _span(chain.head),
+            tail=None if chain.tail is None else _span(chain.tail),
+            new_tokens=new_tokens,
+            compression=serving.compression,
+        )
+
+    def _take_up(self, requests: Shard | RequestSource) -> int:
+        if isinstance(requests, RequestSource):
+            reply = self._engine.call(self.entry, "read", requests)
+        else:
+            parcel = self._serving.put("data", self.entry, requests.tensors())
+            reply = self._engine.call(self.entry, "ask", requests.name, parcels=[parcel])
+        return int(reply.values["requests"])
 
     def _names(self, modules: Mapping[str, Tensor], held: Sequence[StagePlan]) -> list[str]:
         units = {unit for one in held for unit in range(one.first_unit, one.last_unit + 1)}
@@ -217,13 +250,19 @@ class ServiceDesk:
     def _pass(self, number: int, *, replay: bool) -> Reply:
         hops = self._body.addresses
         first = hops[0].device if hops else None
-        reply = self._engine.call(self.entry, "advance", number, first, replay)
+        makes = None if first is None else 1
+        reply = self._engine.call(self.entry, "advance", number, first, replay, makes=makes)
         if first is None:
             return reply
         (parcel,) = reply.parcels
         for here, following in zip(hops, (*hops[1:], self.entry), strict=True):
             parcel = self._engine.send(parcel, here)
             to = following.device, following == self.entry
-            (parcel,) = self._engine.call(here, "forward", *to, parcels=[parcel]).parcels
+            reply = self._engine.call(here, "forward", *to, parcels=[parcel], makes=1)
+            (parcel,) = reply.parcels
         parcel = self._engine.send(parcel, self.entry)
         return self._engine.call(self.entry, "take", parcels=[parcel])
+
+
+def _span(held: StagePlan) -> Span:
+    return Span(first_unit=held.first_unit, last_unit=held.last_unit)

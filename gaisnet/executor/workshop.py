@@ -1,0 +1,125 @@
+"""Builds services from blueprints, in the process in which they are to live."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from gaisnet.errors import MismatchError
+from gaisnet.executor.aggregate import aggregator_of
+from gaisnet.executor.blueprints import (
+    Blueprint,
+    BodyBlueprint,
+    CoordinatorBlueprint,
+    EntryBlueprint,
+    HolderBlueprint,
+    ModelSource,
+    ModulesBlueprint,
+    ProbeBlueprint,
+    Span,
+)
+from gaisnet.executor.coordinator import Coordinator
+from gaisnet.executor.gate import UpdateGate
+from gaisnet.executor.holder import Holder
+from gaisnet.executor.inference.body import BodyServer
+from gaisnet.executor.inference.entry import EntryServer
+from gaisnet.executor.inference.generation import Generation
+from gaisnet.executor.inference.modules import ModuleSource
+from gaisnet.executor.inference.port import Port
+from gaisnet.executor.probe import Probe
+from gaisnet.models import FoundationModel, Stage, attach, load_model, make_stage
+from gaisnet.models.identity import model_fingerprint, weights_sha256
+
+__all__ = ["Workshop", "load_source"]
+
+
+def load_source(source: ModelSource) -> FoundationModel:
+    """A model with its tunable modules, fitted for its aggregator.
+
+    Raises:
+        ModelError: It cannot be loaded.
+        MismatchError: It is not the one that is expected.
+    """
+    spec = source.local_spec()
+    model = load_model(spec)
+    if source.tunable is not None:
+        model = attach(model, source.tunable, seed=spec.seed)
+    _check_identity(source, model)
+    aggregator_of(source.aggregator).prepare(model)
+    return model
+
+
+class Workshop:
+    """Services of one process; they share the frozen weights of its models."""
+
+    def __init__(self) -> None:
+        self._models: dict[str, FoundationModel] = {}
+        self._makers: Mapping[type, Callable[[Any], object]] = {
+            HolderBlueprint: self._holder,
+            CoordinatorBlueprint: self._coordinator,
+            BodyBlueprint: self._body,
+            EntryBlueprint: self._entry,
+            ModulesBlueprint: lambda blueprint: ModuleSource(blueprint.device, blueprint.run),
+            ProbeBlueprint: lambda blueprint: Probe(blueprint.device, blueprint.run),
+        }
+
+    def lend(self, source: ModelSource, model: FoundationModel) -> None:
+        """Use a model that was loaded already."""
+        self._models[source.model_dump_json()] = model
+
+    def model(self, source: ModelSource) -> FoundationModel:
+        """The model of a source, loaded once; raises as ``load_source``."""
+        key = source.model_dump_json()
+        if key not in self._models:
+            self._models[key] = load_source(source)
+        return self._models[key]
+
+    def build(self, blueprint: Blueprint) -> object:
+        """A new service; raises as ``load_source``."""
+        return self._makers[type(blueprint)](blueprint)
+
+    def _holder(self, blueprint: HolderBlueprint) -> Holder:
+        model = self.model(blueprint.model)
+        return Holder(
+            blueprint.device, blueprint.run, model, blueprint.optimizer, blueprint.compression
+        )
+
+    def _coordinator(self, blueprint: CoordinatorBlueprint) -> Coordinator:
+        aggregator = aggregator_of(blueprint.aggregator, trim_fraction=blueprint.trim_fraction)
+        gate = UpdateGate(blueprint.gate)
+        return Coordinator(blueprint.device, blueprint.run, aggregator, gate)
+
+    def _body(self, blueprint: BodyBlueprint) -> BodyServer:
+        model = self.model(blueprint.model)
+        return BodyServer(model, _stage(model, blueprint.span), _port(model, blueprint))
+
+    def _entry(self, blueprint: EntryBlueprint) -> EntryServer:
+        model, tokens = self.model(blueprint.model), blueprint.new_tokens
+        head = None if blueprint.head is None else _stage(model, blueprint.head)
+        tail = None if blueprint.tail is None else _stage(model, blueprint.tail)
+        generation = Generation.of(model, tokens) if tokens else None
+        return EntryServer(model, head, tail, _port(model, blueprint), generation)
+
+
+def _stage(model: FoundationModel, span: Span) -> Stage:
+    return make_stage(model, span.first_unit, span.last_unit)
+
+
+def _port(model: FoundationModel, blueprint: BodyBlueprint | EntryBlueprint) -> Port:
+    compression, name = blueprint.compression, blueprint.name
+    return Port(blueprint.device, blueprint.run, model, compression, name)
+
+
+def _check_identity(source: ModelSource, model: FoundationModel) -> None:
+    known = source.fingerprint
+    if known is not None and model_fingerprint(model) != known:
+        raise MismatchError(
+            f"{source.spec.source} is another model here: its parameters differ",
+            hint="put the model of the plan on every device",
+        )
+    weights = source.weights_sha256
+    if weights is not None and weights_sha256(model.spec) != weights:
+        raise MismatchError(
+            f"the weights of {source.spec.source} are not those that were profiled",
+            hint="put the model of the plan on every device",
+        )
