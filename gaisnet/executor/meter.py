@@ -36,6 +36,15 @@ class Meter:
         count.payload_bytes += payload_bytes(frame)
         count.frame_bytes += len(frame)
 
+    def add(self, sender: str, receiver: str, payload_bytes: int, frame_bytes: int) -> None:
+        """Count one frame of known sizes."""
+        if sender == receiver:
+            return
+        count = self._counts.setdefault((sender, receiver), _Count())
+        count.frames += 1
+        count.payload_bytes += payload_bytes
+        count.frame_bytes += frame_bytes
+
     def take(self) -> tuple[LinkTraffic, ...]:
         """What was counted since the last call, by sender and receiver; counting starts anew."""
         counts, self._counts = self._counts, {}

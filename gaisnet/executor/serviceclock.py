@@ -94,6 +94,10 @@ class ServiceClock:
         """As the engine does."""
         return self._engine.fetch(parcel)
 
+    def settle(self) -> None:
+        """As the engine does."""
+        self._engine.settle()
+
     def watch(self) -> frozenset[str]:
         """As the engine does."""
         return self._engine.watch()

@@ -13,14 +13,22 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from gaisnet.errors import RunError
 from gaisnet.executor.blueprints import Blueprint, ModelSource
 from gaisnet.executor.frames import Buffer
 from gaisnet.executor.meter import Meter
 from gaisnet.models import FoundationModel
 
-__all__ = ["Address", "Answer", "Engine", "Parcel", "Reply"]
+__all__ = ["Address", "Answer", "Engine", "LostDeviceError", "Parcel", "Reply"]
 
 Value = float | int | str | None
+
+
+class LostDeviceError(RunError):
+    """A device is lost: it ended, is cut off, does not answer or is far too slow.
+
+    ``where`` is its id.
+    """
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -117,6 +125,7 @@ class Engine(Protocol):
             makes: How many frames the caller counts on: it need not wait to go on with them.
 
         Raises:
+            LostDeviceError: The device is lost.
             RunError: The service is not there, failed, or made another number of frames.
         """
 
@@ -139,6 +148,13 @@ class Engine(Protocol):
 
         Raises:
             RunError: The device is lost.
+        """
+
+    def settle(self) -> None:
+        """Wait until all that was issued is done.
+
+        Raises:
+            GaisnetError: Whatever failed.
         """
 
     def watch(self) -> frozenset[str]:

@@ -99,6 +99,9 @@ class LocalEngine:
         """The frame itself."""
         return _frame_of(parcel)
 
+    def settle(self) -> None:
+        """Every call was waited for."""
+
     def watch(self) -> frozenset[str]:
         """Nothing is lost within one process."""
         return frozenset()

@@ -1,0 +1,84 @@
+"""Calls that were issued, and the parcels and replies that wait for them when they are read."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from gaisnet.executor.engines.base import Address, Parcel
+from gaisnet.executor.engines.ray.messages import Failure, Made, Receipt
+
+__all__ = ["Call", "RayParcel", "RayReply", "Wait"]
+
+
+@dataclass(eq=False, slots=True)
+class Call:
+    """Something that a device was asked to do."""
+
+    device: str
+    doing: str
+    """For messages to people."""
+    ref: Any
+    """Ray's, to its receipt."""
+    starts: bool = False
+    """Whether it loads a model or data, and so may take long."""
+    spoil: Callable[[Failure], None] | None = None
+    """Tells whoever waits for its frame that it will not come."""
+    receipt: Receipt | None = None
+    """What came of it, once that is known."""
+
+
+Wait = Callable[[Call], Receipt]
+"""Returns a call's receipt when it is there, or raises."""
+
+
+@dataclass(eq=False, slots=True)
+class RayParcel:
+    """A frame at a device."""
+
+    address: Address
+    token: str
+    size: Callable[[], Made]
+    """Waits until the frame is made."""
+    task: int | None = None
+
+    @property
+    def frame_bytes(self) -> int:
+        """Waits until the frame is made."""
+        return self.size().frame_bytes
+
+
+class RayReply:
+    """The outcome of a call, which reading it waits for."""
+
+    def __init__(
+        self, call: Call, wait: Wait, address: Address, token: str, makes: int | None
+    ) -> None:
+        self._call, self._wait, self._address, self._token = call, wait, address, token
+        self._makes = makes
+        self._parcels: tuple[Parcel, ...] | None = None
+        self.task: int | None = None
+
+    @property
+    def parcels(self) -> tuple[Parcel, ...]:
+        """Waits if their number was not promised."""
+        if self._parcels is None:
+            count = len(self._receipt().made) if self._makes is None else self._makes
+            self._parcels = tuple(self._parcel(place) for place in range(count))
+        return self._parcels
+
+    @property
+    def values(self) -> Mapping[str, Any]:
+        """Waits."""
+        values: dict[str, Any] = json.loads(self._receipt().values)
+        return values
+
+    def _receipt(self) -> Receipt:
+        return self._wait(self._call)
+
+    def _parcel(self, place: int) -> RayParcel:
+        return RayParcel(
+            self._address, f"{self._token}.{place}", lambda: self._receipt().made[place]
+        )

@@ -1,0 +1,101 @@
+"""A cluster of this machine alone, or one that is there already; and its end."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterable
+
+import psutil
+import ray
+
+from gaisnet.errors import MismatchError, RunError
+from gaisnet.executor.engines.ray.settings import RESOURCE
+
+__all__ = ["connect", "disconnect", "start_here"]
+
+_OBJECT_STORE_BYTES = 512 * 2**20
+_STOP_WAIT_S = 10.0
+
+
+def start_here(devices: Iterable[str]) -> None:
+    """Start a cluster of one node, on loopback, that stands for all devices.
+
+    Raises:
+        RunError: It does not start.
+    """
+    if ray.is_initialized():
+        raise RunError("Ray is in use in this process already", hint="close the other engine")
+    try:
+        ray.init(
+            address="local",
+            num_cpus=os.cpu_count(),
+            resources={RESOURCE + device: 1.0 for device in devices},
+            object_store_memory=_OBJECT_STORE_BYTES,
+            include_dashboard=False,
+            configure_logging=False,
+            log_to_driver=False,
+            _node_ip_address="127.0.0.1",
+        )
+    except Exception as error:
+        disconnect()
+        raise RunError(f"Ray does not start here: {error}") from error
+
+
+def connect(address: str, devices: Iterable[str]) -> None:
+    """Join the cluster that is there, as its driver.
+
+    Raises:
+        RunError: It cannot be reached.
+        MismatchError: A device has not joined it.
+    """
+    try:
+        ray.init(address=address, configure_logging=False, log_to_driver=False)
+    except Exception as error:
+        raise RunError(
+            f"the cluster at {address} cannot be reached: {error}",
+            hint="`gaisnet join` this machine to it first",
+        ) from error
+    joined = ray.cluster_resources()
+    missing = sorted(device for device in devices if RESOURCE + device not in joined)
+    if missing:
+        disconnect()
+        raise MismatchError(
+            f"{', '.join(missing)} of the plan did not join the cluster",
+            where=address,
+            hint="start `gaisnet join` on each of them",
+        )
+
+
+def disconnect() -> None:
+    """Leave the cluster; one that was started here ends, with every process of it."""
+    ours = [process for process in psutil.Process().children(recursive=True) if _is_rays(process)]
+    ray.shutdown()
+    if not _wait_for_end(ours):
+        for process in filter(_is_alive, ours):
+            process.kill()
+        _wait_for_end(ours)
+
+
+def _is_rays(process: psutil.Process) -> bool:
+    try:
+        return any("ray" in word for word in process.cmdline()[:4])
+    except psutil.Error:
+        return False
+
+
+def _wait_for_end(processes: Iterable[psutil.Process]) -> bool:
+    until = time.monotonic() + _STOP_WAIT_S
+    while any(map(_is_alive, processes)):
+        if time.monotonic() > until:
+            return False
+        time.sleep(0.05)
+    return True
+
+
+def _is_alive(process: psutil.Process) -> bool:
+    """A process that has ended may stay in the table until its parent has looked."""
+    try:
+        return bool(process.is_running() and process.status() != psutil.STATUS_ZOMBIE)
+    except psutil.Error:
+        return False

@@ -1,0 +1,229 @@
+"""What runs on a device: one process with its services, one computation at a time.
+
+The event loop only receives and hands on, so a device answers that it is alive while it computes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import time
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+import torch
+
+from gaisnet.errors import RunError
+from gaisnet.executor.engines.base import Answer
+from gaisnet.executor.engines.ray.messages import (
+    Failure,
+    Made,
+    Receipt,
+    unpack_arguments,
+    unpack_blueprint,
+)
+from gaisnet.executor.engines.ray.shelf import Laid, Line, Shelf
+from gaisnet.executor.frames import Buffer, payload_bytes
+from gaisnet.executor.workshop import Workshop
+
+__all__ = ["DeviceProcess"]
+
+
+class _PassedOnError(Exception):
+    """A frame that a call takes was never made."""
+
+    def __init__(self, failure: Failure) -> None:
+        super().__init__(failure.message)
+        self.failure = failure.model_copy(update={"passed_on": True})
+
+
+class DeviceProcess:
+    """A device's services, and the frames that lie there.
+
+    Args:
+        device: Id of the device.
+        threads: CPU threads that it computes with.
+        frame_limit_s: How long a frame is waited for.
+    """
+
+    def __init__(self, device: str, threads: int, frame_limit_s: float) -> None:
+        self._device = device
+        self._services: dict[str, object] = {}
+        self._workshop = Workshop()
+        self._shelf = Shelf(frame_limit_s)
+        self._lines: defaultdict[str, Line] = defaultdict(Line)
+        self._peers: dict[str, asyncio.Future[Any]] = {}
+        self._frame_limit_s = frame_limit_s
+        self._busy_since: float | None = None
+        # torch keeps the number of threads per thread: the one that computes has to set it.
+        set_threads = torch.set_num_threads
+        self._pool = ThreadPoolExecutor(1, initializer=set_threads, initargs=(threads,))
+
+    async def hello(self) -> int:
+        """The process's id."""
+        return os.getpid()
+
+    async def busy_s(self) -> float:
+        """How long the present computation has taken so far; 0 between two."""
+        since = self._busy_since
+        return 0.0 if since is None else time.monotonic() - since
+
+    async def place(self, number: int, service: str, blueprint: str) -> str:
+        """Build a service; ``number`` counts what the service was asked for."""
+
+        def build() -> Answer:
+            self._services[service] = self._workshop.build(unpack_blueprint(blueprint))
+            return Answer()
+
+        return (await self._in_turn(number, service, f"building {service}", (), build))[0]
+
+    async def call(
+        self,
+        number: int,
+        service: str,
+        method: str,
+        arguments: str,
+        taken: Sequence[str],
+        made: Sequence[str] | None,
+        token: str,
+    ) -> str:
+        """Call a service when its turn has come and the frames that it takes are there.
+
+        Args:
+            number: Counts what the service was asked for.
+            service: Its name.
+            method: Of the service.
+            arguments: Packed.
+            taken: Tokens of frames.
+            made: Tokens for the frames that are promised, if their number is.
+            token: What tokens of other frames begin with.
+
+        Returns:
+            A receipt.
+        """
+
+        def work(*frames: Buffer) -> Answer:
+            called = self._method(service, method)
+            answer: Answer = called(*unpack_arguments(called, arguments), *frames)
+            if made is not None and len(answer.frames) != len(made):
+                raise RunError(
+                    f"{method} of {service} on {self._device} made {len(answer.frames)} frames, "
+                    f"not {len(made)}"
+                )
+            return answer
+
+        doing = f"{service}.{method}"
+        receipt, answer = await self._in_turn(number, service, doing, taken, work)
+        if answer is not None:
+            for place, (receiver, frame) in enumerate(answer.frames):
+                self._shelf.lay(f"{token}.{place}", Laid(receiver, frame))
+        else:
+            failure = Receipt.model_validate_json(receipt).failure
+            for promised in made or ():
+                self._shelf.lay(promised, Laid("", None, failure))
+        return receipt
+
+    async def send(self, token: str, receiver: str, peer: Any = None) -> str:
+        """Carry a frame to another device (``peer`` is its handle, at first), or leave it here."""
+        if peer is not None:
+            self._introduce(receiver, peer)
+        try:
+            laid = await self._shelf.take(token)
+            if laid.failure is None and laid.receiver != receiver:
+                raise RunError(f"a frame for {laid.receiver} was to be sent to {receiver}")
+        except RunError as error:
+            laid = Laid(receiver, None, Failure.of(error, self._device, "sending"))
+        await self._hand_over(token, receiver, laid)
+        return Receipt(failure=None if laid.frame is not None else laid.failure).model_dump_json()
+
+    async def accept(self, token: str, receiver: str, frame: Any, failure: str = "") -> None:
+        """Take in a frame (an array of bytes), or the news that there is none."""
+        found = Failure.model_validate_json(failure) if failure else None
+        self._shelf.lay(token, Laid(receiver, None if frame is None else frame.data, found))
+
+    async def fetch(self, token: str) -> Any:
+        """A frame's bytes, or a failure as text."""
+        laid = await self._shelf.take(token)
+        if laid.frame is None:
+            assert laid.failure is not None
+            return laid.failure.model_dump_json()
+        return _array(laid.frame)
+
+    async def _hand_over(self, token: str, receiver: str, laid: Laid) -> None:
+        if receiver == self._device:
+            self._shelf.lay(token, laid)
+            return
+        peer = await asyncio.wait_for(asyncio.shield(self._peer(receiver)), self._frame_limit_s)
+        frame = None if laid.frame is None else _array(laid.frame)
+        failure = "" if laid.failure is None else laid.failure.model_dump_json()
+        sent = peer.accept.remote(token, receiver, frame, failure)
+        await asyncio.wait_for(asyncio.wrap_future(sent.future()), self._frame_limit_s)
+
+    def _peer(self, device: str) -> asyncio.Future[Any]:
+        if device not in self._peers:
+            self._peers[device] = asyncio.get_running_loop().create_future()
+        return self._peers[device]
+
+    def _introduce(self, device: str, peer: Any) -> None:
+        known = self._peer(device)
+        if known.done():  # it was lost, and has come back as another process
+            known = self._peers[device] = asyncio.get_running_loop().create_future()
+        known.set_result(peer)
+
+    async def _in_turn(
+        self,
+        number: int,
+        service: str,
+        doing: str,
+        taken: Sequence[str],
+        work: Callable[..., Answer],
+    ) -> tuple[str, Answer | None]:
+        line = self._lines[service]
+        await line.enter(number)
+        try:
+            frames = [await self._take(token) for token in taken]
+            loop = asyncio.get_running_loop()
+            answer = await loop.run_in_executor(self._pool, self._timed, work, frames)
+        except _PassedOnError as error:
+            return Receipt(failure=error.failure).model_dump_json(), None
+        except Exception as error:  # noqa: BLE001 - whatever it is, the driver is to know
+            failure = Failure.of(error, self._device, doing)
+            return Receipt(failure=failure).model_dump_json(), None
+        finally:
+            line.leave()
+        made = tuple(
+            Made(receiver=receiver, frame_bytes=len(frame), payload_bytes=payload_bytes(frame))
+            for receiver, frame in answer.frames
+        )
+        return Receipt(values=json.dumps(answer.values), made=made).model_dump_json(), answer
+
+    async def _take(self, token: str) -> Buffer:
+        laid = await self._shelf.take(token)
+        if laid.frame is None:
+            assert laid.failure is not None
+            raise _PassedOnError(laid.failure)
+        return laid.frame
+
+    def _timed(self, work: Callable[..., Answer], frames: Sequence[Buffer]) -> Answer:
+        self._busy_since = time.monotonic()
+        try:
+            return work(*frames)
+        finally:
+            self._busy_since = None
+
+    def _method(self, service: str, method: str) -> Callable[..., Any]:
+        found = self._services.get(service)
+        called = None if method.startswith("_") else getattr(found, method, None)
+        if called is None:
+            raise RunError(f"no service {service} with {method} on {self._device}")
+        method_found: Callable[..., Any] = called
+        return method_found
+
+
+def _array(frame: Buffer) -> Any:
+    """Bytes as Ray carries them without a copy."""
+    return np.frombuffer(frame, dtype=np.uint8)

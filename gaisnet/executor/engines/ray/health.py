@@ -1,0 +1,117 @@
+"""Finds out which devices are lost: ended, frozen, cut off, or far too slow."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Collection, Mapping
+from typing import Any
+
+import ray
+from ray.exceptions import RayActorError, RayError
+
+from gaisnet.executor.engines.base import LostDeviceError
+from gaisnet.executor.engines.ray.patience import Patience
+
+__all__ = ["Health"]
+
+_LOOK_EVERY_S = 0.1
+_PARTS = 4
+"""A device is asked so often within the time in which it has to answer."""
+
+
+class Health:
+    """Asks devices whether they are alive, and remembers those that are not.
+
+    Args:
+        patience: How long they have to answer.
+    """
+
+    def __init__(self, patience: Patience) -> None:
+        self._patience = patience
+        self._actors: dict[str, Any] = {}
+        self._asked: dict[str, tuple[Any, float]] = {}
+        self._answered_s: dict[str, float] = {}
+        self._lost: dict[str, str] = {}
+
+    @property
+    def lost(self) -> Mapping[str, str]:
+        """Devices that are lost, and why."""
+        return self._lost
+
+    def add(self, device: str, actor: Any) -> None:
+        """Look after a device whose process has started."""
+        self._actors[device] = actor
+        self._answered_s[device] = time.monotonic()
+        self._lost.pop(device, None)
+        self._asked.pop(device, None)
+
+    def lose(self, device: str, why: str) -> None:
+        """A device is known to be lost."""
+        self._lost.setdefault(device, why)
+
+    def error(self, device: str) -> LostDeviceError:
+        """What is to be said of a lost device."""
+        return LostDeviceError(
+            f"device {device} is lost: {self._lost[device]}",
+            where=device,
+            hint="start it again, or make a plan without it",
+        )
+
+    def check(self, devices: Collection[str], starting: Collection[str]) -> None:
+        """See to some devices that are to do something.
+
+        Args:
+            devices: Their ids.
+            starting: Those of them that load models or data, which may take long.
+
+        Raises:
+            LostDeviceError: One of them is lost.
+        """
+        for device in devices:
+            if device not in self._lost:
+                self._check(device, device in starting)
+            if device in self._lost:
+                raise self.error(device)
+
+    def survey(self) -> frozenset[str]:
+        """Devices that are lost, after asking all."""
+        since = time.monotonic()
+        waiting = self._actors.keys() - self._lost.keys()
+        for device in sorted(waiting - self._asked.keys()):
+            self._ask(device, since)
+        while waiting:
+            ray.wait([self._asked[device][0] for device in waiting], timeout=_LOOK_EVERY_S)
+            for device in sorted(waiting):
+                self._check(device, starting=True)
+            waiting &= self._asked.keys() - self._lost.keys()
+        return frozenset(self._lost)
+
+    def _check(self, device: str, starting: bool) -> None:
+        now, limit_s = time.monotonic(), self._patience.silence_s
+        if device not in self._asked:
+            if now - self._answered_s[device] >= limit_s / _PARTS:
+                self._ask(device, now)
+            return
+        ref, asked_s = self._asked[device]
+        if ray.wait([ref], timeout=0)[0]:
+            del self._asked[device]
+            self._take_answer(device, ref, starting)
+        elif now - asked_s > limit_s:
+            self._lost[device] = f"it has not answered for {limit_s:.3g} s"
+
+    def _ask(self, device: str, now: float) -> None:
+        self._asked[device] = self._actors[device].busy_s.remote(), now
+
+    def _take_answer(self, device: str, ref: Any, starting: bool) -> None:
+        try:
+            busy_s = float(ray.get(ref))
+        except RayActorError:
+            self._lost[device] = "its process has ended"
+            return
+        except RayError as error:
+            self._lost[device] = f"it cannot be asked: {error}"
+            return
+        self._answered_s[device] = time.monotonic()
+        limit_s = self._patience.start_s if starting else self._patience.work_s
+        if busy_s > limit_s:
+            self._lost[device] = f"it has computed for {busy_s:.3g} s, and {limit_s:.3g} s is long"

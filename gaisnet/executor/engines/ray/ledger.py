@@ -1,0 +1,111 @@
+"""The calls that are under way: waits for them within bounds, and finds out what became of them."""
+
+from __future__ import annotations
+
+import ray
+from ray.exceptions import RayActorError, RayError
+
+from gaisnet.executor.engines.base import LostDeviceError
+from gaisnet.executor.engines.ray.calls import Call
+from gaisnet.executor.engines.ray.health import Health
+from gaisnet.executor.engines.ray.messages import Failure, Receipt
+
+__all__ = ["Ledger"]
+
+_LOOK_EVERY_S = 0.2
+_MOST_UNDER_WAY = 2000
+"""More calls than that are not issued before some of them are done."""
+
+
+class Ledger:
+    """Calls by the order in which they were issued.
+
+    Args:
+        health: Knows which devices are lost.
+    """
+
+    def __init__(self, health: Health) -> None:
+        self._health = health
+        self._under_way: dict[Call, None] = {}
+        self._failures: list[Failure] = []
+
+    def enter(self, call: Call) -> Call:
+        """Keep account of a call from now on."""
+        self._under_way[call] = None
+        if len(self._under_way) > _MOST_UNDER_WAY:
+            self.wait(next(iter(self._under_way)))
+        return call
+
+    def wait(self, call: Call) -> Receipt:
+        """The receipt of a call, when it is there.
+
+        Raises:
+            LostDeviceError: A device is lost that something was asked of.
+            GaisnetError: The call, or one before it, failed. Either way nothing is under way
+                any more.
+        """
+        while call.receipt is None:
+            ray.wait([call.ref], timeout=_LOOK_EVERY_S)
+            self._look()
+        self._raise_failures()
+        return call.receipt
+
+    def settle(self) -> None:
+        """Wait until nothing is under way; raises as ``wait``."""
+        while self._under_way:
+            self.wait(next(reversed(self._under_way)))
+        self._raise_failures()
+
+    def _look(self) -> None:
+        """Take in the receipts that are there, and see to the devices of the others."""
+        calls = {call.ref: call for call in self._under_way}
+        if not calls:
+            return
+        done, _ = ray.wait(list(calls), num_returns=len(calls), timeout=0)
+        for ref in done:
+            self._take_in(calls[ref])
+        devices = sorted({call.device for call in self._under_way})
+        starting = {call.device for call in self._under_way if call.starts}
+        try:
+            self._health.check(devices, starting)
+        except LostDeviceError as error:
+            self._abandon(error)
+            raise
+
+    def _take_in(self, call: Call) -> None:
+        try:
+            call.receipt = Receipt.model_validate_json(ray.get(call.ref))
+        except RayActorError:
+            self._health.lose(call.device, "its process has ended")
+            return
+        except RayError as error:
+            call.receipt = Receipt(failure=Failure.of(error, call.device, call.doing))
+        del self._under_way[call]
+        if call.receipt.failure is not None:
+            self._failures.append(call.receipt.failure)
+
+    def _abandon(self, error: LostDeviceError) -> None:
+        """Give up what a lost device was to do, and tell those that wait for its frames."""
+        device = str(error.where)
+        failure = Failure.of(error, device, "").model_copy(update={"passed_on": True})
+        for call in [call for call in self._under_way if call.device == device]:
+            del self._under_way[call]
+            call.receipt = Receipt(failure=failure)
+            if call.spoil is not None:
+                call.spoil(failure)
+        self._drain()
+        self._failures.clear()
+
+    def _raise_failures(self) -> None:
+        if not self._failures:
+            return
+        self._drain()
+        failures, self._failures = self._failures, []
+        first = [failure for failure in failures if not failure.passed_on] or failures
+        raise first[0].error()
+
+    def _drain(self) -> None:
+        """After a failure: whatever was issued on top of it comes to its end, too."""
+        while self._under_way:
+            ray.wait([next(iter(self._under_way)).ref], timeout=_LOOK_EVERY_S)
+            self._look()

@@ -1,0 +1,128 @@
+"""What engine and devices say to each other beside frames: JSON, checked where it arrives.
+
+Ray carries each message as text and each frame as plain bytes; nothing of a user's is pickled.
+"""
+
+from __future__ import annotations
+
+import inspect
+import json
+from collections.abc import Callable, Sequence
+from functools import lru_cache
+from typing import Any, get_type_hints
+
+from pydantic import TypeAdapter, ValidationError
+from pydantic_core import to_jsonable_python
+
+from gaisnet.errors import GaisnetError, RunError
+from gaisnet.executor.blueprints import Blueprint
+from gaisnet.schema.base import Bytes, Strict
+
+__all__ = [
+    "Failure",
+    "Made",
+    "Receipt",
+    "pack_arguments",
+    "pack_blueprint",
+    "unpack_arguments",
+    "unpack_blueprint",
+]
+
+_BLUEPRINT: TypeAdapter[Blueprint] = TypeAdapter(Blueprint)
+
+
+class Failure(Strict):
+    """An error on its way to whoever runs the algorithm."""
+
+    kind: str
+    """Name of the exception's class."""
+    message: str
+    where: str | None = None
+    hint: str | None = None
+    device: str
+    """Where it arose."""
+    passed_on: bool = False
+    """Whether a call failed only because an earlier one, whose frames it takes, had failed."""
+
+    @classmethod
+    def of(cls, error: BaseException, device: str, doing: str) -> Failure:
+        """An error that arose on a device."""
+        if isinstance(error, GaisnetError):
+            kind, where, hint = type(error).__name__, error.where, error.hint
+            return cls(kind=kind, message=error.message, where=where, hint=hint, device=device)
+        message = f"{doing} failed on {device}: {type(error).__name__}: {error}"
+        return cls(kind="RunError", message=message, device=device)
+
+    def error(self) -> GaisnetError:
+        """The same error, to be raised here."""
+        kind = _error_kinds().get(self.kind, RunError)
+        return kind(self.message, where=self.where, hint=self.hint)
+
+
+class Made(Strict):
+    """A frame that a call made."""
+
+    receiver: str
+    frame_bytes: Bytes
+    payload_bytes: Bytes
+
+
+class Receipt(Strict):
+    """The outcome of a call."""
+
+    values: str = "{}"
+    """JSON, in which numbers may be infinite or not a number."""
+    made: tuple[Made, ...] = ()
+    failure: Failure | None = None
+
+
+def pack_arguments(arguments: Sequence[Any]) -> str:
+    """Arguments of a call; floats come back bit for bit."""
+    return json.dumps(to_jsonable_python(list(arguments)), separators=(",", ":"))
+
+
+def unpack_arguments(method: Callable[..., Any], text: str) -> list[Any]:
+    """Arguments as the method's first parameters want them.
+
+    Raises:
+        RunError: They are others.
+    """
+    try:
+        count = len(json.loads(text))
+        return list(_adapter(getattr(method, "__func__", method), count).validate_json(text))
+    except (ValueError, TypeError) as error:
+        found = error.errors()[0]["msg"] if isinstance(error, ValidationError) else error
+        raise RunError(f"{method.__name__} was called with other arguments: {found}") from error
+
+
+def pack_blueprint(blueprint: Blueprint) -> str:
+    """A blueprint as text."""
+    return blueprint.model_dump_json()
+
+
+def unpack_blueprint(text: str) -> Blueprint:
+    """A blueprint from text, checked.
+
+    Raises:
+        ValidationError: It is none.
+    """
+    return _BLUEPRINT.validate_json(text)
+
+
+@lru_cache(maxsize=256)
+def _adapter(method: Callable[..., Any], count: int) -> TypeAdapter[tuple[Any, ...]]:
+    hints = get_type_hints(method)
+    names = [name for name in inspect.signature(method).parameters if name != "self"][:count]
+    if len(names) < count:
+        raise TypeError(f"it takes {len(names)} at most")
+    return TypeAdapter(tuple[tuple(hints[name] for name in names)])  # type: ignore[misc]
+
+
+def _error_kinds() -> dict[str, type[GaisnetError]]:
+    kinds: dict[str, type[GaisnetError]] = {}
+    todo: list[type[GaisnetError]] = [GaisnetError]
+    while todo:
+        kind = todo.pop()
+        kinds[kind.__name__] = kind
+        todo += kind.__subclasses__()
+    return kinds

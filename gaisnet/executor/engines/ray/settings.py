@@ -1,0 +1,62 @@
+"""Ray's settings, which every node and the driver share; nothing here imports Ray."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from importlib.util import find_spec
+
+from gaisnet.errors import UsageError
+
+__all__ = ["RESOURCE", "prepare", "settings"]
+
+RESOURCE = "gaisnet:"
+"""With a device's id: the resource that only its node has."""
+
+_INLINE_BYTES, _INLINE_ALL_BYTES = 64_000_000, 256_000_000
+
+
+def settings(*, inline: bool = False) -> dict[str, str]:
+    """Environment variables that Ray reads.
+
+    Args:
+        inline: Frames travel within calls instead of through the nodes' object stores: faster
+            over links with latency, slower within a machine.
+    """
+    found = {
+        "RAY_USAGE_STATS_ENABLED": "0",
+        # Workers would run at a niceness of 15.
+        "RAY_worker_niceness": "0",
+        # A link that is cut silently is found after 65 s otherwise.
+        "RAY_health_check_period_ms": "1000",
+        "RAY_health_check_timeout_ms": "2000",
+        "RAY_health_check_failure_threshold": "3",
+        # Devices choose their accelerators themselves.
+        "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    }
+    if inline:
+        found["RAY_max_direct_call_object_size"] = str(_INLINE_BYTES)
+        found["RAY_task_rpc_inlined_bytes_limit"] = str(_INLINE_ALL_BYTES)
+    return found
+
+
+def prepare(*, private: bool, inline: bool = False) -> None:
+    """Set what the user has not set, before Ray is imported.
+
+    Args:
+        private: The cluster is this process's own. Others on this machine can reach its ports,
+            so it gets a token that nobody else has.
+        inline: See ``settings``.
+
+    Raises:
+        UsageError: Ray is not installed.
+    """
+    if find_spec("ray") is None:
+        raise UsageError(
+            "the engine ray needs Ray", hint="install it with `pip install 'gaisnet[ray]'`"
+        )
+    wanted = settings(inline=inline)
+    if private:
+        wanted |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
+    for name, value in wanted.items():
+        os.environ.setdefault(name, value)
