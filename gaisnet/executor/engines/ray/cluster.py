@@ -56,7 +56,7 @@ def connect(address: str, devices: Iterable[str]) -> None:
             f"the cluster at {address} cannot be reached: {error}",
             hint="`gaisnet join` this machine to it first",
         ) from error
-    joined = ray.cluster_resources()
+    joined: dict[str, float] = ray.cluster_resources()
     missing = sorted(device for device in devices if RESOURCE + device not in joined)
     if missing:
         disconnect()

@@ -115,7 +115,8 @@ def _adapter(method: Callable[..., Any], count: int) -> TypeAdapter[tuple[Any, .
     names = [name for name in inspect.signature(method).parameters if name != "self"][:count]
     if len(names) < count:
         raise TypeError(f"it takes {len(names)} at most")
-    return TypeAdapter(tuple[tuple(hints[name] for name in names)])  # type: ignore[misc]
+    arguments: Any = tuple[tuple(hints[name] for name in names)]  # type: ignore[misc]
+    return TypeAdapter(arguments)
 
 
 def _error_kinds() -> dict[str, type[GaisnetError]]:
