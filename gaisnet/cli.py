@@ -109,6 +109,8 @@ def plan(
     gap: opt.Gap = None,
     slack: opt.SlackText = None,
     survive: opt.Survive = None,
+    explain: opt.Explain = False,
+    diff: opt.Diff = None,
     replan: opt.Replan = None,
     lost: opt.Lost = None,
     bytes_weight: opt.BytesWeight = None,
@@ -122,15 +124,19 @@ def plan(
     from gaisnet.report import Session
 
     with Session(format, quiet=quiet) as session:
-        planning.check_one_asked({"JOB": job, "--replan": replan})
+        planning.check_one_asked({"JOB": job, "--replan": replan, "--diff": diff})
         settings: dict[str, Any] = {"scheme": scheme, "objective": objective}
         settings |= {"clusters": clusters, "slack": opt.slack(slack), "seed": seed}
+        settings |= {"explain": explain or None}
         of_jobs = {f"--{name}": value for name, value in settings.items()}
         planning.check_belonging("a job", job, {}, of_jobs)
         of_replans = {"--bytes-weight": bytes_weight}
         planning.check_belonging("--replan", replan, {"--lost": lost}, of_replans)
         _check_output(output, force)
-        settings |= {"gap": gap, "survive": survive, "output": output}
+        if diff is not None:
+            planning.compare(session, diff, output, force)
+            return
+        settings |= {"gap": gap, "survive": survive, "output": output, "explain": explain}
         if replan is not None:
             changes = {"lost": opt.names(lost), "bytes_weight": bytes_weight, "gap": gap}
             made = planning.without(session, replan, changes, survive, output)

@@ -22,8 +22,10 @@ __all__ = [
     "Compare",
     "Data",
     "DeviceOnly",
+    "Diff",
     "Dtype",
     "Engine",
+    "Explain",
     "Force",
     "Form",
     "Gap",
@@ -176,6 +178,14 @@ SlackText = Annotated[
 Survive = Annotated[
     int | None,
     Option("--survive", min=0, max=1, help="1: a re-plan for each single loss, or exit code 12."),
+]
+Explain = Annotated[
+    bool,
+    Option("--explain", help="Solve again for runners-up, contributions and upgrades."),
+]
+Diff = Annotated[
+    tuple[Path, Path] | None,
+    Option("--diff", metavar="PLAN PLAN", help="Show what differs between two plans."),
 ]
 Replan = Annotated[
     Path | None,

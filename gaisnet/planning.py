@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 __all__ = [
     "check_belonging",
     "check_one_asked",
+    "compare",
     "deliver",
     "make",
     "refuse_fatal",
@@ -117,6 +118,21 @@ def deliver(session: Session, made: Plan, output: Path | None, force: bool) -> N
     from gaisnet.report import plan_view
 
     session.deliver(made, plan_view(made), output, force=force)
+
+
+def compare(session: Session, paths: tuple[Path, Path], output: Path | None, force: bool) -> None:
+    """Show what differs between two plans.
+
+    Raises:
+        InputError: One is no plan.
+    """
+    from gaisnet.report.plan_diff import compare_plans, plan_comparison_view
+    from gaisnet.schema.files import read_model
+    from gaisnet.schema.plan import Plan
+
+    first, second = (read_model(path, Plan) for path in paths)
+    found = compare_plans(first, second, (str(paths[0]), str(paths[1])))
+    session.deliver(found, plan_comparison_view(found), output, force=force)
 
 
 def refuse_fatal(made: Plan, output: Path | None) -> None:

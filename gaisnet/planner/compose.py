@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from gaisnet.planner.assemble import assemble, make_roster
+from gaisnet.planner.explaining import explain as explained
 from gaisnet.planner.inputs import Inputs, read_inputs
 from gaisnet.planner.robust import with_fallbacks
 from gaisnet.planner.schemes import choose_clusters
@@ -29,6 +30,7 @@ def plan(
     gap: float | None = None,
     slack: Slack | None = None,
     survive: int | None = None,
+    explain: bool = False,
     seed: int | None = None,
     progress: Progress | None = None,
 ) -> Plan:
@@ -47,6 +49,7 @@ def plan(
         gap: Instead of the job's ``search.gap``: where the searches may stop.
         slack: Instead of the job's ``constraints.memory_slack`` and ``time_slack``.
         survive: Instead of the job's ``robust.survive``.
+        explain: Whether the plan's explanation is to be complete, which takes more solves.
         seed: Instead of the job's.
         progress: Told what is being worked out, and the share that is done.
 
@@ -62,13 +65,19 @@ def plan(
     if survive is not None:
         robust = job.robust.model_copy(update={"survive": survive})
         job = job.model_copy(update={"robust": robust})
-    return plan_inputs(replace(inputs, job=job), Path(output or job_path).parent, progress)
+    folder = Path(output or job_path).parent
+    return plan_inputs(replace(inputs, job=job), folder, explain=explain, progress=progress)
 
 
-def plan_inputs(inputs: Inputs, folder: Path, progress: Progress | None = None) -> Plan:
+def plan_inputs(
+    inputs: Inputs, folder: Path, *, explain: bool = False, progress: Progress | None = None
+) -> Plan:
     """``plan`` from files already read; paths in it are relative to ``folder``."""
     roster = make_roster(inputs)
-    made = assemble(inputs, folder, roster, choose_clusters(roster))
+    choice = choose_clusters(roster)
+    made = assemble(inputs, folder, roster, choice)
+    told = explained(made, roster, choice, complete=explain, progress=progress)
+    made = made.model_copy(update={"explanation": told})
     return with_fallbacks(made, inputs, progress) if inputs.job.robust.survive else made
 
 

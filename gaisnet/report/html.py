@@ -9,6 +9,7 @@ from typing import Any
 import jinja2
 
 from gaisnet.report import charts, units
+from gaisnet.report.explanation_view import explanation_rows
 from gaisnet.report.holdings import holdings
 from gaisnet.report.leakage_view import as_bits_per_s
 from gaisnet.report.plan_view import plan_warnings
@@ -87,6 +88,7 @@ def _plan(plan: Plan) -> dict[str, Any]:
         "warnings": plan_warnings(plan),
         "loss": loss_line(plan.loss) if plan.loss else None,
         "fallbacks": fallback_rows(plan),
+        "explanation": explanation_rows(plan.explanation),
         "links": _link_bars([(x.sender, x.receiver, x.payload_bytes_per_round) for x in links]),
         "more_links": max(0, len(links) - _MOST_LINKS),
         **_plan_parts(plan),

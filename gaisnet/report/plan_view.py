@@ -6,6 +6,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from gaisnet.report.explanation_view import explanation_tables
 from gaisnet.report.holdings import Holding, holdings, strip
 from gaisnet.report.robust_view import fallback_table, loss_line
 from gaisnet.report.tables import compact_table, spaced
@@ -28,7 +29,7 @@ def plan_view(plan: Plan) -> RenderableType:
     parts.append(_links(plan))
     if plan.fallbacks:
         parts.append(fallback_table(plan))
-    parts.append(_certificates(plan.certificates))
+    parts += [*explanation_tables(plan.explanation), _certificates(plan.certificates)]
     warnings = [Text(f"warning: {text}", style="yellow") for text in plan_warnings(plan)]
     if warnings:
         parts.append(Group(*warnings))

@@ -16,6 +16,7 @@ from gaisnet.schema.base import (
     Sha256,
     Strict,
 )
+from gaisnet.schema.explanation import Explanation
 from gaisnet.schema.job import Intra, Objective, Scheme, Topology
 
 __all__ = [
@@ -274,6 +275,8 @@ class Plan(Strict):
     """Set by a re-plan."""
     fallbacks: tuple[Fallback, ...] = ()
     """One per device that takes part, if the job or ``--survive`` asks for them."""
+    explanation: Explanation = Explanation()
+    """Why the plan is as it is."""
     reproducible: bool = True
     """False if a wall-clock limit was in force."""
     seed: Count = 0

@@ -69,6 +69,27 @@ def test_a_fatal_loss_is_named_with_its_mend_and_12(here: Here, bench: Path) -> 
     assert json.loads(done.out)["fallbacks"]
 
 
+def test_two_plans_are_compared_decision_by_decision(here: Here, bench: Path) -> None:
+    assert here(*REPLAN, "phone", "-o", "new.json", "-q").code == 0
+    done = here("plan", "--diff", "plan.json", "new.json", "--format", "json")
+    assert done.code == 0, done.err
+    found = {d["what"]: d for d in json.loads(done.out)["decisions"] if d["differs"]}
+    assert found["lost"]["second"] == "phone"
+    assert found["device phone holds"]["second"] is None
+    text = here("plan", "--diff", "plan.json", "new.json").out
+    assert "Decided otherwise" in text
+    assert "Predicted otherwise" in text
+
+
+def test_a_plan_explains_itself_in_full_if_asked(here: Here, bench: Path) -> None:
+    done = here("plan", "job.yaml", "--explain", "-o", "new.json")
+    assert done.code == 0, done.err
+    for title in ("What binds the plan", "What nearly was chosen", "What 25 % more would buy"):
+        assert title in done.out
+        assert title in report_html(plan_in(bench, "new.json"))
+    assert plan_in(bench, "new.json").explanation.complete
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
@@ -76,6 +97,7 @@ def test_a_fatal_loss_is_named_with_its_mend_and_12(here: Here, bench: Path) -> 
         (("plan", "job.yaml", "--replan", "plan.json"), "--replan takes no JOB"),
         (("plan", "--replan", "plan.json"), "--replan needs --lost"),
         (("plan", "job.yaml", "--lost", "phone"), "--lost belongs to --replan"),
+        (("plan", "--diff", "plan.json", "plan.json", "--explain"), "--explain belongs to a job"),
         ((*REPLAN, "phone", "--scheme", "fl"), "--scheme belongs to a job"),
         ((*REPLAN, "ghost"), "no device ghost"),
         (("plan", "job.yaml", "--slack", "2"), "--slack"),

@@ -18,8 +18,13 @@ __all__ = ["depth_bounds", "depths"]
 def depths(n_units: int, task: SplitTask) -> list[tuple[int, int]]:
     """``(head_units, tail_first_unit)`` that the rules allow, memory aside."""
     pairs = [] if task.needs_body else [(n_units, n_units)]
-    if task.whole or not task.holders:
-        return pairs
+    if not task.whole and task.holders:
+        pairs += _with_body(n_units, task)
+    return [ends for ends in pairs if ends != task.other_ends]
+
+
+def _with_body(n_units: int, task: SplitTask) -> list[tuple[int, int]]:
+    pairs: list[tuple[int, int]] = []
     for head in range(max(1, task.min_head_units), n_units):
         if task.topology == "vanilla":
             pairs.append((head, n_units))

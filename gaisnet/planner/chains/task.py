@@ -37,6 +37,8 @@ class SplitTask:
     max_stages: int | None = None
     whole: bool = False
     """Owners hold the whole model; there is no body (federated and central training)."""
+    other_ends: tuple[int, int] | None = None
+    """Units of the head and first unit of the tail that are ruled out."""
     needs_body: bool = False
     """Owners must not hold the whole model (split learning)."""
     objective: Objective = "makespan"

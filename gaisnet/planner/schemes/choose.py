@@ -15,6 +15,7 @@ from gaisnet.planner.schemes.averaging import check_averaging
 from gaisnet.planner.schemes.drafts import Draft, draft_clusters
 from gaisnet.planner.schemes.groups import scheme_groups
 from gaisnet.planner.schemes.rebalance import rebalance
+from gaisnet.schema.explanation import RunnerUp
 from gaisnet.schema.plan import Certificate, ClusterPlan, Stage
 
 __all__ = ["Choice", "choose_clusters"]
@@ -37,6 +38,8 @@ class Choice:
     round: RoundFigures
     cloud: str
     label_tv: float = 0.0
+    runner_ups: tuple[RunnerUp, ...] = ()
+    """The other numbers of clusters that were planned."""
 
     def score(self, roster: Roster) -> float:
         """What the number of clusters is chosen by; smaller is better.
@@ -84,7 +87,22 @@ def _best_number(roster: Roster) -> Choice:
     best = min(tried, key=lambda k: (tried[k].score(roster), k))
     tried[best] = min(_hfsl(roster, best), tried[best], key=lambda c: c.score(roster))
     number = _number_certificate(roster, tried, failures, best)
-    return replace(tried[best], certificates=(number, *tried[best].certificates))
+    others = tuple(_runner_up(k, found.score(roster), number) for k, found in tried.items())
+    return replace(
+        tried[best],
+        certificates=(number, *tried[best].certificates),
+        runner_ups=tuple(other for k, other in zip(tried, others, strict=True) if k != best),
+    )
+
+
+def _runner_up(clusters: int, score: float, best: Certificate) -> RunnerUp:
+    return RunnerUp(
+        decision="number of clusters",
+        difference=f"{clusters} clusters",
+        value=score,
+        best=best.value,
+        worse_by=score / best.value - 1.0 if best.value > 0.0 else 0.0,
+    )
 
 
 def _number_certificate(
