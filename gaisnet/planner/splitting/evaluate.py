@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
 
+from gaisnet.planner.splitting.broken import broken_rules
 from gaisnet.planner.splitting.problem import SplitProblem
 from gaisnet.planner.splitting.solution import Objective, Segment, SplitEvaluation
 
@@ -26,18 +27,21 @@ def evaluate_split(problem: SplitProblem, segments: Iterable[Sequence[int]]) -> 
     known = [segment for segment in given if _exists(problem, segment)]
     latency_s, period_s = _times_s(problem, known)
     memory_bytes = _memory_bytes(problem, known)
+    energy_j, cost = _energy_j(problem, known), _cost(problem, known)
     return SplitEvaluation(
         latency_s=latency_s,
         period_s=period_s,
-        energy_j=_energy_j(problem, known),
+        energy_j=energy_j,
         makespan_s=latency_s + (problem.microbatches - 1) * period_s,
         memory_bytes=tuple(memory_bytes),
+        cost=cost,
         violations=(
             *_unknown(problem, given),
             *_coverage(problem, known),
             *_placement(problem, known),
             *_overflows(problem, memory_bytes),
             *_missing_links(problem, known),
+            *broken_rules(problem, known, energy_j, cost),
         ),
     )
 
@@ -96,6 +100,11 @@ def _energy_j(problem: SplitProblem, segments: Sequence[Segment]) -> float:
     if upload:
         energy_j += problem.hop_j(*upload, problem.input_bytes)
     return energy_j
+
+
+def _cost(problem: SplitProblem, segments: Sequence[Segment]) -> float:
+    busy_s, _ = _stages_s(problem, segments)
+    return sum(problem.busy_cost(device, seconds) for device, seconds in enumerate(busy_s))
 
 
 def _memory_bytes(problem: SplitProblem, segments: Sequence[Segment]) -> list[float]:

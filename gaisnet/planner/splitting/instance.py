@@ -6,17 +6,23 @@ segment; ``N`` devices, ``L`` units.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
-import numpy.typing as npt
 
+from gaisnet.planner.splitting.arrays import BoolArray, FloatArray
 from gaisnet.planner.splitting.problem import SplitProblem
+from gaisnet.planner.splitting.rules import NO_RULES, Allowance, SideRules, segment_sums
 
-__all__ = ["BoolArray", "FloatArray", "SplitInstance", "translate"]
-
-FloatArray = npt.NDArray[np.float64]
-BoolArray = npt.NDArray[np.bool_]
+__all__ = [
+    "BoolArray",
+    "FloatArray",
+    "SplitInstance",
+    "cost_allowance",
+    "energy_allowance",
+    "time_allowance",
+    "translate",
+]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,6 +62,10 @@ class SplitInstance:
     """Rows (head, tail) that are one device: the first segment is on head, the last on tail (or
     everything on head), and memory and busy time of both add up to at most
     ``capacity_bytes[head]``, ``base_busy_s[head]`` counting once."""
+    colocated_units: tuple[tuple[int, ...], ...] = ()
+    """Sets of units that are on one device."""
+    rules: SideRules = NO_RULES
+    """What the tables cannot hold."""
 
     def __post_init__(self) -> None:
         count, units = self.work_s.shape
@@ -99,7 +109,7 @@ def translate(problem: SplitProblem) -> SplitInstance:
     entry_s, entry_j = _entry(problem, rows)
     hop_s, hop_j = _hops(problem, rows)
     zeros = np.zeros(len(rows))
-    return SplitInstance(
+    instance = SplitInstance(
         work_s=flops[None, :] / speed[:, None],
         work_j=joules_per_flop[:, None] * flops[None, :],
         memory_bytes=np.repeat(unit_bytes[None, :], len(rows), axis=0),
@@ -115,17 +125,20 @@ def translate(problem: SplitProblem) -> SplitInstance:
         max_segments=problem.max_segments,
         microbatches=problem.microbatches,
         two_ends=(rows[-1], len(rows) - 1) if len(rows) > len(problem.devices) else None,
+        colocated_units=problem.colocated_units,
     )
+    return replace(instance, rules=_rules(problem, rows, instance))
 
 
 def _entry(problem: SplitProblem, rows: list[int]) -> tuple[FloatArray, FloatArray]:
     """Seconds and joules of the raw input's way from the owner to each possible first device."""
+    barred = np.array([0.0 if problem.may_begin(row) else np.inf for row in rows])
     if not problem.send_input or problem.owner is None:
-        return np.zeros(len(rows)), np.zeros(len(rows))
+        return barred, np.zeros(len(rows))
     away = [(problem.owner, row) if row != problem.owner else None for row in rows]
     seconds = [problem.hop_s(*way, problem.input_bytes) if way else 0.0 for way in away]
     joules = [problem.hop_j(*way, problem.input_bytes) if way else 0.0 for way in away]
-    return np.array(seconds), np.array(joules)
+    return np.array(seconds) + barred, np.array(joules)
 
 
 def _hops(problem: SplitProblem, rows: list[int]) -> tuple[FloatArray, FloatArray]:
@@ -143,13 +156,20 @@ def _hops(problem: SplitProblem, rows: list[int]) -> tuple[FloatArray, FloatArra
         seconds = seconds + seconds.transpose(1, 0, 2)
         joules = joules + joules.transpose(1, 0, 2)
     seconds[np.equal.outer(rows, rows)] = np.inf
+    for m, row in enumerate(rows):
+        barred = [unit for unit in range(len(output_bytes)) if not problem.may_cut(row, unit)]
+        seconds[:, m, barred] = np.inf
     return seconds, joules
 
 
 def _allowed(problem: SplitProblem, rows: list[int]) -> BoolArray:
-    """Pins, and the U-shape's rule that the ends are on the owner."""
+    """Pins, forbidden devices, tiers, and the U-shape's rule that the ends are on the owner."""
     units = len(problem.units)
     allowed = np.ones((len(rows), units), dtype=bool)
+    allowed[[row in problem.forbidden_devices for row in rows]] = False
+    for tier in problem.privacy_tiers:
+        barred = [row not in (*tier.devices, problem.owner) for row in rows]
+        allowed[barred, : tier.first_units] = False
     if problem.owner is None:
         return allowed
     ends = 1 if problem.topology == "u_shape" else 0
@@ -160,3 +180,46 @@ def _allowed(problem: SplitProblem, rows: list[int]) -> BoolArray:
     if ends:
         allowed[-1, :first] = False
     return allowed
+
+
+def _rules(problem: SplitProblem, rows: list[int], instance: SplitInstance) -> SideRules:
+    """What the tables cannot hold. The owner's head row stands for the owner: it is always used."""
+    allowances = []
+    if problem.energy_budget_j is not None:
+        allowances.append(energy_allowance(instance, problem.energy_budget_j))
+    if problem.cost_budget is not None:
+        price_per_s = np.array([problem.devices[row].price_per_hour / 3600.0 for row in rows])
+        allowances.append(cost_allowance(instance, price_per_s, problem.cost_budget))
+    return SideRules(
+        forced=problem.forced_devices,
+        together=problem.together_devices,
+        apart=tuple(tuple(sorted(set(devices))) for devices in problem.apart_devices),
+        allowances=tuple(each for each in allowances if np.isfinite(each.limit)),
+    )
+
+
+def time_allowance(instance: SplitInstance, limit_s: float = np.inf) -> Allowance:
+    """At most so many seconds of latency."""
+    segment = segment_sums(instance.work_s)
+    segment[:, 0, :] += instance.entry_s[:, None]
+    segment[:, :, -1] += instance.exit_s[:, None]
+    return Allowance(name="latency", segment=segment, cut=instance.hop_s, limit=limit_s)
+
+
+def energy_allowance(instance: SplitInstance, limit_j: float = np.inf) -> Allowance:
+    """At most so many joules of compute, cuts, entry and exit."""
+    segment = segment_sums(instance.work_j)
+    segment[:, 0, :] += instance.entry_j[:, None]
+    segment[:, :, -1] += instance.exit_j[:, None]
+    return Allowance(name="energy_budget_j", segment=segment, cut=instance.hop_j, limit=limit_j)
+
+
+def cost_allowance(instance: SplitInstance, price_per_s: FloatArray, limit: float) -> Allowance:
+    """At most so much money for busy time."""
+    segment = segment_sums(np.where(price_per_s[:, None] > 0.0, instance.work_s, 0.0))
+    return Allowance(
+        name="cost_budget",
+        segment=segment * price_per_s[:, None, None],
+        cut=np.zeros_like(instance.hop_j),
+        limit=limit,
+    )

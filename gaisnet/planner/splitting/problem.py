@@ -15,7 +15,15 @@ from pydantic import (
     model_validator,
 )
 
-__all__ = ["DeviceFigures", "LinkMatrices", "Mode", "SplitProblem", "Topology", "UnitCost"]
+__all__ = [
+    "DeviceFigures",
+    "LinkMatrices",
+    "Mode",
+    "PrivacyTier",
+    "SplitProblem",
+    "Topology",
+    "UnitCost",
+]
 
 Mode = Literal["inference", "training"]
 Topology = Literal["chain", "u_shape"]
@@ -35,6 +43,7 @@ def _plain_rows(value: Any) -> Any:
 Amount = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Unlimited = Annotated[float, AfterValidator(_reject_nan), Field(ge=0)]
 FiniteMatrix = Annotated[tuple[tuple[Amount, ...], ...], BeforeValidator(_plain_rows)]
+Index = Annotated[int, Field(ge=0)]
 UnlimitedMatrix = Annotated[tuple[tuple[Unlimited, ...], ...], BeforeValidator(_plain_rows)]
 
 
@@ -55,6 +64,9 @@ class UnitCost(_Strict):
     """Working memory of the unit while it runs."""
     output_bytes: Amount = 0.0
     """What crosses a cut right after this unit."""
+    leakage: Annotated[float, Field(ge=0, le=1)] = 1.0
+    """What a cut right after this unit gives away of the raw input: 0 nothing, 1 all of it (or
+    not measured), e.g. one less the inversion error. ``max_leakage`` limits it."""
 
 
 class DeviceFigures(_Strict):
@@ -65,6 +77,19 @@ class DeviceFigures(_Strict):
     memory_bytes: Unlimited
     """Infinity means that memory is no limit."""
     joules_per_flop: Amount = 0.0
+    price_per_hour: Amount = 0.0
+    """Money for an hour of busy time, in any currency; ``cost_budget`` limits it."""
+    trust: Amount | None = None
+    """How far others trust the device with their data; None: not at all. It may see what leaks
+    if it is the owner, or if it and the owner have a figure and its own is no lower."""
+
+
+class PrivacyTier(_Strict):
+    """The first units of the model may be on certain devices only, and on the owner."""
+
+    first_units: Annotated[int, Field(ge=1)]
+    """Units 0 .. first_units - 1 are bound by it."""
+    devices: tuple[Index, ...]
 
 
 class LinkMatrices(_Strict):
@@ -106,6 +131,25 @@ class SplitProblem(_Strict):
     """At most so many segments; under ``u_shape`` the owner's two count as two."""
     microbatches: Annotated[int, Field(ge=1)] = 1
     """M of makespan = latency + (M - 1) * period."""
+    forbidden_devices: tuple[Index, ...] = ()
+    """Devices that hold nothing."""
+    forced_devices: tuple[Index, ...] = ()
+    """Devices that hold a segment each."""
+    together_devices: tuple[tuple[Index, ...], ...] = ()
+    """Sets of devices of which all hold a segment, or none does."""
+    apart_devices: tuple[tuple[Index, ...], ...] = ()
+    """Sets of devices of which at most one holds a segment."""
+    colocated_units: tuple[tuple[Index, ...], ...] = ()
+    """Sets of units that are on one device; under ``u_shape`` the owner's two ends are one."""
+    privacy_tiers: tuple[PrivacyTier, ...] = ()
+    max_leakage: Annotated[float, Field(ge=0, le=1)] | None = None
+    """No cut that leaks more may be made towards a device that is less trusted than the owner
+    (see ``DeviceFigures.trust``), and below 1 such a device must not begin the chain: it would
+    see the raw input. Without an owner nobody is trusted, and whoever begins has the data."""
+    energy_budget_j: Unlimited | None = None
+    """Most joules of one mini-batch: compute, cuts and the raw input's way."""
+    cost_budget: Unlimited | None = None
+    """Most money for the busy time of one mini-batch, by the devices' ``price_per_hour``."""
 
     @model_validator(mode="after")
     def _matrices_are_square(self) -> Self:
@@ -135,6 +179,50 @@ class SplitProblem(_Strict):
                     f"{name} is {getattr(self, name)}, but there are {len(self.units)} units"
                 )
         return self
+
+    @model_validator(mode="after")
+    def _rules_name_what_there_is(self) -> Self:
+        tiers = tuple(tier.devices for tier in self.privacy_tiers)
+        for name, sets, count, kind in (
+            ("forbidden_devices", (self.forbidden_devices,), len(self.devices), "devices"),
+            ("forced_devices", (self.forced_devices,), len(self.devices), "devices"),
+            ("together_devices", self.together_devices, len(self.devices), "devices"),
+            ("apart_devices", self.apart_devices, len(self.devices), "devices"),
+            ("privacy_tiers", tiers, len(self.devices), "devices"),
+            ("colocated_units", self.colocated_units, len(self.units), "units"),
+        ):
+            unknown = sorted({index for each in sets for index in each if index >= count})
+            if unknown:
+                raise ValueError(f"{name} names {unknown}, but there are {count} {kind}")
+        for tier in self.privacy_tiers:
+            if tier.first_units > len(self.units):
+                raise ValueError(
+                    f"privacy_tiers: first_units is {tier.first_units}, "
+                    f"but there are {len(self.units)} units"
+                )
+        return self
+
+    def sees_all(self, device: int) -> bool:
+        """Whether ``max_leakage`` leaves the device free: the owner, and who is as trusted."""
+        if self.owner is None:
+            return False
+        own, other = self.devices[self.owner].trust, self.devices[device].trust
+        return device == self.owner or (own is not None and other is not None and other >= own)
+
+    def may_begin(self, device: int) -> bool:
+        """Whether ``max_leakage`` lets a device see the raw input."""
+        free = self.max_leakage is None or self.max_leakage >= 1.0 or self.owner is None
+        return free or self.sees_all(device)
+
+    def may_cut(self, receiver: int, unit: int) -> bool:
+        """Whether ``max_leakage`` lets a device receive what crosses the cut after ``unit``."""
+        if self.max_leakage is None or self.sees_all(receiver):
+            return True
+        return self.units[unit].leakage <= self.max_leakage
+
+    def busy_cost(self, device: int, busy_s: float) -> float:
+        """Money for so many busy seconds of a device."""
+        return self.devices[device].price_per_hour * busy_s / 3600.0
 
     def hop_s(self, sender: int, receiver: int, data_bytes: float) -> float:
         """Seconds for ``data_bytes`` over one link; infinite where there is no link."""

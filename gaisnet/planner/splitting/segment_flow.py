@@ -11,13 +11,16 @@
     T >= stage of y[n,.,.], T >= stages of z[.,.,j]   for period and makespan
 
 A U-shape's shared memory becomes clique rows (a head and the tails that no longer fit beside it),
-so that no solver tolerance can let a byte too many pass.
+so that no solver tolerance can let a byte too many pass. Side constraints and the order of
+identical devices are further rows (``flow_rules``); a chain that exceeds an allowance within the
+solver's tolerance is excluded, and the programme solved again.
 """
 
 from __future__ import annotations
 
 import math
 from collections import defaultdict
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -25,10 +28,18 @@ import pulp
 
 from gaisnet.planner.highs import highs
 from gaisnet.planner.splitting.budget import Budget, Found
-from gaisnet.planner.splitting.evaluate import MEMORY_TOLERANCE
-from gaisnet.planner.splitting.instance import FloatArray, SplitInstance
+from gaisnet.planner.splitting.flow_rules import (
+    Terms,
+    expression,
+    no_good,
+    rule_rows,
+    shared_end_rows,
+    twin_rows,
+)
+from gaisnet.planner.splitting.instance import SplitInstance
 from gaisnet.planner.splitting.lagrangian import completion, no_prices
 from gaisnet.planner.splitting.solution import Objective, Segment
+from gaisnet.planner.splitting.symmetry import interchangeable_under
 from gaisnet.planner.splitting.tables import ChainTables
 
 __all__ = ["SegmentFlow"]
@@ -36,8 +47,6 @@ __all__ = ["SegmentFlow"]
 _TARGET_SCALE = 1e3
 """The optimum is scaled to about this: the solver's absolute tolerances are 1e-6."""
 _PROVEN = 1e-6
-
-Terms = list[tuple[pulp.LpVariable, float]]
 
 
 @dataclass(frozen=True)
@@ -90,6 +99,11 @@ class SegmentFlow:
         ):
             return Found(None, math.inf, bound)
         path = self._path()
+        if not self._instance.rules.allow(path):
+            if budget.exhausted:
+                return Found(None, math.inf, bound)
+            self._model += no_good(self._segments, path)
+            return self.solve(budget, gap)
         value = self._value(path)
         if bound >= value * (1 - _PROVEN) - 1e-300:
             bound = value
@@ -135,10 +149,19 @@ class SegmentFlow:
         scaled = [(variable, cost * self._scale) for variable, cost in objective]
         if self._stage_weight:
             scaled.append((self._add_period(), self._stage_weight))
-        self._model.setObjective(_expression(scaled))
+        self._model.setObjective(expression(scaled))
         self._add_rows(rows)
         if self._instance.two_ends:
-            self._add_shared_memory(*self._instance.two_ends)
+            self._add(shared_end_rows(self._instance, self._segments, *self._instance.two_ends))
+        self._add(rule_rows(self._instance, self._segments, self._cuts))
+        twins = interchangeable_under(
+            [self._root], self._instance.rules, self._instance.two_ends or ()
+        )
+        self._add(twin_rows(twins, self._segments, self._root.units))
+
+    def _add(self, rows: Iterable[pulp.LpConstraint]) -> None:
+        for row in rows:
+            self._model += row
 
     def _add_cuts(self, rows: _Rows) -> Terms:
         """Cut variables where something can end and something begin, and flow conservation."""
@@ -155,19 +178,19 @@ class SegmentFlow:
             costs.append((z, self._sum_weight * float(self._root.cut_cost[cut])))
         for (n, i), begins in rows.begins.items():
             if i:
-                self._model += _expression(begins + arrivals[n, i]) == 0
+                self._model += expression(begins + arrivals[n, i]) == 0
         for (n, j), ends in rows.ends.items():
             if j < self._root.units - 1:
-                self._model += _expression(ends + departures[n, j]) == 0
+                self._model += expression(ends + departures[n, j]) == 0
         return costs
 
     def _add_rows(self, rows: _Rows) -> None:
         first = [term for (_, i), terms in rows.begins.items() if i == 0 for term in terms]
-        self._model += _expression(first) == 1
+        self._model += expression(first) == 1
         for terms in rows.uses.values():
-            self._model += _expression(terms) <= 1
+            self._model += expression(terms) <= 1
         everything = [(y, 1.0) for y in self._segments.values()]
-        self._model += _expression(everything) <= self._root.max_segments
+        self._model += expression(everything) <= self._root.max_segments
 
     def _add_period(self) -> pulp.LpVariable:
         """T times the scale; every stage is a row."""
@@ -185,24 +208,8 @@ class SegmentFlow:
         for (kind, _), terms in stages.items():
             base_s = float(self._instance.base_busy_s[head]) if kind == "ends" else 0.0
             scaled = [(variable, stage_s * self._scale) for variable, stage_s in terms]
-            self._model += _expression([*scaled, (period, -1.0)]) <= -base_s * self._scale
+            self._model += expression([*scaled, (period, -1.0)]) <= -base_s * self._scale
         return period
-
-    def _add_shared_memory(self, head: int, tail: int) -> None:
-        """For each head length: it and longer ones exclude the tails that do not fit beside it."""
-        head_bytes = self._instance.memory_bytes[head].cumsum()
-        tail_bytes: FloatArray = self._instance.memory_bytes[tail, ::-1].cumsum()[::-1]
-        room = self._instance.capacity_bytes[head] * (1 + MEMORY_TOLERANCE)
-        last = self._root.units - 1
-        for length in range(last):
-            heads = [(y, 1.0) for s, y in self._segments.items() if s[0] == head and s[2] >= length]
-            tails = [
-                (y, 1.0)
-                for s, y in self._segments.items()
-                if s[0] == tail and head_bytes[length] + tail_bytes[s[1]] > room
-            ]
-            if heads and tails:
-                self._model += _expression(heads + tails) <= 1
 
     def _path(self) -> list[Segment]:
         """Follow the chosen segments from the first unit on."""
@@ -212,7 +219,3 @@ class SegmentFlow:
             path.append(chosen[i])
             i = chosen[i][2] + 1
         return path
-
-
-def _expression(terms: Terms) -> pulp.LpAffineExpression:
-    return pulp.LpAffineExpression(terms)

@@ -28,6 +28,8 @@ class SplitEvaluation(BaseModel):
     """latency + (M - 1) * period."""
     memory_bytes: tuple[float, ...]
     """Per device, in the problem's order."""
+    cost: float = 0.0
+    """Money for the busy time of one mini-batch, in the currency of ``price_per_hour``."""
     violations: tuple[str, ...]
     """Every broken constraint in words; empty when the split is allowed."""
 

@@ -14,6 +14,7 @@ from gaisnet.planner.splitting.exact import search_instance
 from gaisnet.planner.splitting.explain import why_infeasible
 from gaisnet.planner.splitting.instance import SplitInstance, translate
 from gaisnet.planner.splitting.problem import SplitProblem
+from gaisnet.planner.splitting.ruled import LABELS_NAME, search_with_rules
 from gaisnet.planner.splitting.solution import Objective, Segment, SplitSolution
 from gaisnet.planner.splitting.tables import ChainTables, chain_tables, root_tables
 
@@ -33,6 +34,8 @@ _SEARCH_NAMES: dict[Objective, str] = {
 _MILP_NAME = "segment-flow-highs"
 _MILP_MOST_VARIABLES = 20_000
 _MILP_NODES = 500
+_LABELS_SHARE = 20
+"""Under side constraints the programme is the stronger method: labels get one node in so many."""
 _INVARIANT_TOLERANCE = 1e-6
 
 
@@ -51,7 +54,8 @@ def solve_split(
         problem: Units, devices, links and rules.
         objective: ``latency``, ``period``, ``makespan`` (seconds) or ``energy`` (joules).
         solver: ``exact`` searches, ``milp`` solves the segment-flow programme, ``subset_dp`` is
-            for at most 12 devices; ``auto`` searches, and lets the programme try what is left.
+            for at most 12 devices and takes no forced, together or apart devices and no budgets;
+            ``auto`` searches, and lets the programme try what is left.
         node_limit: Search labels and branch-and-bound nodes to spend. ``auto`` depends on the
             size and keeps the hardest problems to about a minute; None sets no limit.
         time_limit_s: Wall-clock limit; with one, equal runs may differ.
@@ -101,11 +105,19 @@ def solve_instance(
         ValueError, UnprovenError: As ``solve_split``.
     """
     _check_names(objective, solver)
+    if instance.rules and solver == "subset_dp":
+        raise ValueError("subset_dp knows no side constraints that look at the whole chain")
     nodes = _default_nodes(instance) if node_limit == "auto" else node_limit
     budget = Budget(nodes, time_limit_s)
     root = root_tables(instance, chain_tables(instance, objective))
     if solver == "milp":
         found, name = _programme(instance, root, objective, budget, gap), _MILP_NAME
+    elif instance.rules:
+        if solver == "auto" and nodes is not None:
+            budget.node_limit = nodes // _LABELS_SHARE
+        found, name = search_with_rules(instance, root, objective, budget, gap), LABELS_NAME
+        if solver == "auto" and _gap(found) > max(gap, RELATIVE_TOLERANCE):
+            found, name = _second_opinion(instance, root, objective, budget, gap, found, name)
     else:
         by_subsets = solver == "subset_dp"
         found = search_instance(instance, root, objective, budget, gap=gap, by_subsets=by_subsets)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from gaisnet.planner.splitting.arrays import FloatArray
+from gaisnet.planner.splitting.rules import SideRules
 from gaisnet.planner.splitting.tables import ChainTables
 
-__all__ = ["Twins", "interchangeable"]
+__all__ = ["Twins", "interchangeable", "interchangeable_under"]
 
 
 @dataclass(frozen=True)
@@ -31,26 +34,55 @@ class Twins:
 
 def interchangeable(tables: ChainTables) -> Twins:
     """Find the classes: swapping two members changes no segment's and no cut's cost or stage."""
-    representative = list(range(tables.devices))
-    previous = [0] * tables.devices
+    return _classes(tables.devices, _Figures([tables], []), frozenset())
+
+
+def interchangeable_under(
+    tables: Sequence[ChainTables], rules: SideRules, apart: tuple[int, ...] = ()
+) -> Twins:
+    """The same where several objectives and side constraints must not change either.
+
+    Args:
+        tables: Of the same instance, for one or more objectives.
+        rules: Devices that they name have no twins; sums must not change.
+        apart: Rows that have no twins.
+    """
+    figures = _Figures(tables, [(each.segment, each.cut) for each in rules.allowances])
+    return _classes(tables[0].devices, figures, rules.named | set(apart))
+
+
+class _Figures:
+    """Everything that a swap must not change."""
+
+    def __init__(
+        self, tables: Sequence[ChainTables], sums: Sequence[tuple[FloatArray, FloatArray]]
+    ) -> None:
+        self._segments = [a for t in tables for a in (t.segment_cost, t.segment_stage)]
+        self._cuts = [a for t in tables for a in (t.cut_cost, t.cut_stage)]
+        self._segments += [segment for segment, _ in sums]
+        self._cuts += [cut for _, cut in sums]
+
+    def swappable(self, a: int, b: int) -> bool:
+        """Whether swapping devices ``a`` and ``b`` changes nothing."""
+        if not all(np.array_equal(segments[a], segments[b]) for segments in self._segments):
+            return False
+        others = [n for n in range(len(self._segments[0])) if n not in (a, b)]
+        return all(
+            np.array_equal(cuts[a, b], cuts[b, a])
+            and np.array_equal(cuts[a, others], cuts[b, others])
+            and np.array_equal(cuts[others, a], cuts[others, b])
+            for cuts in self._cuts
+        )
+
+
+def _classes(devices: int, figures: _Figures, alone: frozenset[int]) -> Twins:
+    representative = list(range(devices))
+    previous = [0] * devices
     latest: dict[int, int] = {}
-    for n in range(tables.devices):
+    for n in range(devices):
         for first in latest:
-            if _swappable(tables, first, n):
+            if not alone & {first, n} and figures.swappable(first, n):
                 representative[n], previous[n] = first, 1 << latest[first]
                 break
         latest[representative[n]] = n
     return Twins(tuple(representative), tuple(previous))
-
-
-def _swappable(tables: ChainTables, a: int, b: int) -> bool:
-    for segments in (tables.segment_cost, tables.segment_stage):
-        if not np.array_equal(segments[a], segments[b]):
-            return False
-    others = [n for n in range(tables.devices) if n not in (a, b)]
-    return all(
-        np.array_equal(cuts[a, b], cuts[b, a])
-        and np.array_equal(cuts[a, others], cuts[b, others])
-        and np.array_equal(cuts[others, a], cuts[others, b])
-        for cuts in (tables.cut_cost, tables.cut_stage)
-    )

@@ -13,6 +13,7 @@ import numpy as np
 
 from gaisnet.planner.splitting.evaluate import MEMORY_TOLERANCE
 from gaisnet.planner.splitting.instance import BoolArray, FloatArray, SplitInstance
+from gaisnet.planner.splitting.rules import segment_sums
 from gaisnet.planner.splitting.solution import Objective, Segment
 
 __all__ = ["ChainTables", "branch", "chain_tables", "head_ends", "root_tables"]
@@ -75,8 +76,8 @@ def chain_tables(instance: SplitInstance, objective: Objective) -> ChainTables:
     """
     energy = objective == "energy"
     possible = _possible(instance)
-    cost = _sums(instance.work_j if energy else instance.work_s)
-    stage = _sums(instance.work_s) + instance.base_busy_s[:, None, None]
+    cost = segment_sums(instance.work_j if energy else instance.work_s)
+    stage = segment_sums(instance.work_s) + instance.base_busy_s[:, None, None]
     entry, leave = (
         (instance.entry_j, instance.exit_j) if energy else (instance.entry_s, instance.exit_s)
     )
@@ -97,23 +98,27 @@ def chain_tables(instance: SplitInstance, objective: Objective) -> ChainTables:
     )
 
 
-def _sums(per_unit: FloatArray) -> FloatArray:
-    """``[N, L, L]`` sums over units i..j, added from i on as an evaluation would; 0 for i > j."""
-    count, units = per_unit.shape
-    sums = np.zeros((count, units, units))
-    for i in range(units):
-        sums[:, i, i:] = np.cumsum(per_unit[:, i:], axis=1)
-    return sums
-
-
 def _possible(instance: SplitInstance) -> BoolArray:
     """``[N, L, L]`` i <= j, all units allowed, and they fit into the memory."""
     usable = instance.allowed & np.isfinite(instance.work_s) & np.isfinite(instance.work_j)
-    clear: BoolArray = _sums((~usable).astype(np.float64)) == 0
+    clear: BoolArray = segment_sums((~usable).astype(np.float64)) == 0
     ordered = np.triu(np.ones((instance.units, instance.units), dtype=bool))
     room = instance.capacity_bytes * (1 + MEMORY_TOLERANCE)
-    fits: BoolArray = _sums(instance.memory_bytes) <= room[:, None, None]
-    return ordered & clear & fits
+    fits: BoolArray = segment_sums(instance.memory_bytes) <= room[:, None, None]
+    return ordered & clear & fits & _undivided(instance)
+
+
+def _undivided(instance: SplitInstance) -> BoolArray:
+    """``[N, L, L]`` no segment tears co-located units apart; the two ends of a U-shape may, since
+    they are one device, and ``branch`` sees to it that they do not."""
+    first, last = np.arange(instance.units)[:, None], np.arange(instance.units)[None, :]
+    whole = np.ones((instance.units, instance.units), dtype=bool)
+    for units in instance.colocated_units:
+        inside = sum(((first <= unit) & (unit <= last)).astype(int) for unit in set(units))
+        whole &= (inside == 0) | (inside == len(set(units)))
+    undivided = np.repeat(whole[None], instance.devices, axis=0)
+    undivided[list(instance.two_ends or ())] = True
+    return undivided
 
 
 def _without_diagonal(cuts: FloatArray) -> FloatArray:
@@ -171,9 +176,21 @@ def branch(instance: SplitInstance, root: ChainTables, j: int | None) -> ChainTa
     used_bytes = instance.memory_bytes[head, : j + 1].sum()
     tail_bytes = np.cumsum(instance.memory_bytes[tail, ::-1])[::-1]
     room = instance.capacity_bytes[head] * (1 + MEMORY_TOLERANCE)
-    full = used_bytes + tail_bytes > room
+    full = (used_bytes + tail_bytes > room) | _torn(instance, j)
     cost[tail, full, -1], stage[tail, full, -1] = np.inf, np.inf
     tail_busy_s = np.cumsum(instance.work_s[tail, ::-1])[::-1]
     head_busy_s = instance.base_busy_s[head] + instance.work_s[head, : j + 1].sum()
     stage[tail, :, -1] = np.maximum(stage[tail, :, -1], head_busy_s + tail_busy_s)
     return replace(root, segment_cost=cost, segment_stage=stage)
+
+
+def _torn(instance: SplitInstance, j: int) -> BoolArray:
+    """``[L]`` first units of tails that tear co-located units apart, given the head 0..j."""
+    torn = np.zeros(instance.units, dtype=bool)
+    for units in instance.colocated_units:
+        beyond = [unit for unit in units if unit > j]
+        if beyond and min(units) <= j:
+            torn[min(beyond) + 1 :] = True
+        elif beyond:
+            torn[min(beyond) + 1 : max(beyond) + 1] = True
+    return torn

@@ -71,6 +71,10 @@ def figures(problem: SplitProblem, path: Path) -> dict[str, float] | None:
         return None
     latency, period = sum(busy) + sum(transfers), max(busy + transfers)
     makespan = latency + (problem.microbatches - 1) * period
+    cost = sum(b * d.price_per_hour / 3600 for b, d in zip(busy, problem.devices, strict=True))
+    for spent, limit in ((joules, problem.energy_budget_j), (cost, problem.cost_budget)):
+        if limit is not None and spent > limit * (1 + 1e-9):
+            return None
     return {"latency": latency, "period": period, "makespan": makespan, "energy": joules}
 
 
@@ -91,7 +95,42 @@ def _permitted(problem: SplitProblem, path: Path) -> bool:
         return False
     holder = [n for n, first, last in path for _ in range(first, last + 1)]
     pinned = holder[: problem.pin_first] + holder[len(holder) - problem.pin_last :]
-    return all(n == problem.owner for n in pinned)
+    if any(n != problem.owner for n in pinned):
+        return False
+    return _devices_permitted(problem, set(holder)) and _units_permitted(problem, path, holder)
+
+
+def _devices_permitted(problem: SplitProblem, used: set[int]) -> bool:
+    if used & set(problem.forbidden_devices) or set(problem.forced_devices) - used:
+        return False
+    if any(len(used & set(group)) > 1 for group in problem.apart_devices):
+        return False
+    return all(set(g) <= used or not set(g) & used for g in problem.together_devices)
+
+
+def _units_permitted(problem: SplitProblem, path: Path, holder: list[int]) -> bool:
+    if any(len({holder[unit] for unit in units}) > 1 for units in problem.colocated_units):
+        return False
+    for tier in problem.privacy_tiers:
+        if set(holder[: tier.first_units]) - {*tier.devices, problem.owner}:
+            return False
+    if problem.max_leakage is None:
+        return True
+    owner = problem.owner
+    own = None if owner is None else problem.devices[owner].trust
+
+    def trusted(n: int) -> bool:
+        theirs = problem.devices[n].trust
+        if owner is None:
+            return False
+        return n == owner or (own is not None and theirs is not None and theirs >= own)
+
+    if owner is not None and problem.max_leakage < 1 and not trusted(path[0][0]):
+        return False
+    return all(
+        trusted(m) or problem.units[last].leakage <= problem.max_leakage
+        for (_, _, last), (m, _, _) in itertools.pairwise(path)
+    )
 
 
 def brute_force(problem: SplitProblem) -> dict[str, float]:
@@ -156,3 +195,59 @@ def random_fields(seed: int, *, devices: int = 4, units: int = 6) -> dict[str, A
 def random_problem(seed: int, **sizes: int) -> SplitProblem:
     """The problem of ``random_fields``."""
     return SplitProblem(**random_fields(seed, **sizes))
+
+
+RULES = (
+    "forbidden_devices",
+    "forced_devices",
+    "together_devices",
+    "apart_devices",
+    "colocated_units",
+    "privacy_tiers",
+    "max_leakage",
+    "energy_budget_j",
+    "cost_budget",
+)
+
+
+def random_rules(seed: int, names: tuple[str, ...], **sizes: int) -> SplitProblem:
+    """``random_problem`` with these side constraints; budgets are what some split spends exactly,
+    or just less."""
+    fields, rng = random_fields(seed, **sizes), random.Random(seed + 1)
+    count, length = len(fields["devices"]), len(fields["units"])
+    for unit in fields["units"]:
+        unit["leakage"] = rng.choice([0.1, 0.3, 0.5, 1.0])
+    for device in fields["devices"]:
+        device["trust"] = rng.choice([None, 0, 1, 2])
+        device["price_per_hour"] = rng.choice([0.0, 900.0, 3600.0])
+
+    def some(of: int, most: int) -> list[int]:
+        return rng.sample(range(of), rng.randint(1, min(most, of)))
+
+    rules: dict[str, Any] = {
+        "forbidden_devices": some(count, 1),
+        "forced_devices": some(count, 2),
+        "together_devices": [some(count, 3)],
+        "apart_devices": [some(count, 3), some(count, 2)],
+        "colocated_units": [some(length, 3), some(length, 2)],
+        "privacy_tiers": [{"first_units": rng.randint(1, length), "devices": some(count, 3)}],
+        "max_leakage": rng.choice([0.1, 0.3, 0.5, 0.9, 1.0]),
+    }
+    fields |= {name: rules[name] for name in names if name in rules}
+    for name in ("energy_budget_j", "cost_budget"):
+        if name in names:
+            fields[name] = _boundary(SplitProblem(**fields), name, rng)
+    return SplitProblem(**fields)
+
+
+def _boundary(problem: SplitProblem, name: str, rng: random.Random) -> float:
+    """What some permitted split spends, or slightly less; 1 if there is none."""
+    from gaisnet.planner import evaluate_split
+
+    spent = set()
+    for path in every_split(problem):
+        if figures(problem, path):
+            found = evaluate_split(problem, path)
+            spent.add(found.energy_j if name == "energy_budget_j" else found.cost)
+    figure = rng.choice(sorted(spent)[: max(1, len(spent) // 2)] or [1.0])
+    return figure * rng.choice([1.0, 1.0, 1 - 1e-6])
