@@ -2,19 +2,34 @@
 
 from __future__ import annotations
 
+from gaisnet.planner.splitting.conflict import Solve, conflict, mends
 from gaisnet.planner.splitting.evaluate import MEMORY_TOLERANCE
 from gaisnet.planner.splitting.problem import SplitProblem
 
 __all__ = ["why_infeasible"]
 
 
-def why_infeasible(problem: SplitProblem) -> str:
-    """The first reason that holds of: a unit, the pins, the memory in total, the rules."""
+def why_infeasible(problem: SplitProblem, solve: Solve) -> str:
+    """The first reason that holds of: a unit, the pins, the memory in total, rules in conflict.
+
+    Args:
+        problem: It has no split.
+        solve: ``solve_instance``, to find out which rules it would have one without.
+    """
     for check in (_unit_without_device, _pins, _total_memory):
         reason = check(problem)
         if reason:
             return reason
-    return "no order of devices and cuts satisfies memory, links and segment rules together"
+    names = conflict(problem, solve)
+    if not names:
+        return "no order of devices and cuts satisfies memory, links and segment rules together"
+    advice = "; or ".join(mends(problem, names, solve))
+    binding = f"{names[0]} leaves no split" if len(names) == 1 else f"{_all_of(names)} conflict"
+    return f"{binding}, given memory and links{f': {advice}' if advice else ''}"
+
+
+def _all_of(names: tuple[str, ...]) -> str:
+    return f"{', '.join(names[:-1])} and {names[-1]}"
 
 
 def _unit_without_device(problem: SplitProblem) -> str | None:

@@ -13,21 +13,19 @@ from __future__ import annotations
 import heapq
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
 from gaisnet.planner.splitting.arrays import FloatArray
 from gaisnet.planner.splitting.budget import RELATIVE_TOLERANCE, Budget
-from gaisnet.planner.splitting.lagrangian import completion, improve_prices, no_prices
+from gaisnet.planner.splitting.priced import PricedGoal, as_parts
 from gaisnet.planner.splitting.rules import Allowance, SideRules
 from gaisnet.planner.splitting.solution import Segment
 from gaisnet.planner.splitting.symmetry import Twins
 from gaisnet.planner.splitting.tables import ChainTables
 
 __all__ = ["Goal", "LabelSearch", "Point"]
-
-_PRICE_ROUNDS = 40
 
 
 @dataclass(frozen=True)
@@ -90,13 +88,11 @@ class LabelSearch:
         self._tables, self._goals, self._rules, self._twins = tables, goals, rules, twins
         self._points = points
         self._limits = np.array([each.most for each in measures])
-        allowed, linked = np.isfinite(tables.segment_stage), np.isfinite(tables.cut_stage)
-        self._segment = [np.where(allowed, each.segment, np.inf) for each in measures]
-        self._cut = [np.where(linked, each.cut, np.inf) for each in measures]
-        parts = list(zip(self._segment, self._cut, strict=True))
+        parts = as_parts(tables, [(each.segment, each.cut) for each in measures])
+        self._segment, self._cut = [segment for segment, _ in parts], [cut for _, cut in parts]
         self._rest = np.array([_least_rest(*part, np.add) for part in parts])
         self._rest_stage = _least_rest(tables.segment_stage, tables.cut_stage, np.maximum)
-        self._priced = [_Priced(tables, *parts[goal.measure]) for goal in goals]
+        self._priced = [PricedGoal(tables, parts, goal.measure, self._limits) for goal in goals]
         self._staged = any(goal.stage_weight for goal in goals)
         self._missing: dict[int, int] = {}
         self._known: dict[tuple[int, int, int], list[tuple[float, ...]]] = {}
@@ -230,32 +226,13 @@ class LabelSearch:
         value = np.zeros(sums.shape[1])
         if goal.weight:
             total = least[goal.measure].copy()
-            refined = sums[goal.measure, :-1] + priced.after(m, i, used, left)[:-1]
-            total[:-1] = np.maximum(total[:-1], refined)
+            refined = priced.mixed(sums[:, :-1]) + priced.after(m, i, used, left)[:-1]
+            total[:-1] = np.maximum(total[:-1], refined - priced.offset)
             value = goal.weight * total
         if goal.stage_weight:
             value = value + goal.stage_weight * longest_s
         bound: FloatArray = value
         return bound
-
-
-class _Priced:
-    """The Lagrangian completion of one measure (see ``lagrangian``)."""
-
-    def __init__(self, tables: ChainTables, segment: FloatArray, cut: FloatArray) -> None:
-        own = replace(tables, segment_cost=segment, cut_cost=cut)
-        start = no_prices(own)
-        self._prices = improve_prices(own, start, incumbent=math.inf, rounds=_PRICE_ROUNDS)[0]
-        self._after = completion(own, self._prices).after[0]
-        self._refund: dict[int, float] = {}
-
-    def after(self, n: int, i: int, used: int, left: int) -> FloatArray:
-        """Least cost after each last unit from ``i`` on, ``left`` more segments allowed."""
-        if used not in self._refund:
-            unused = [not used >> m & 1 for m in range(len(self._prices.device))]
-            self._refund[used] = float(self._prices.device[unused].sum())
-        rest: FloatArray = self._after[n, i:] - self._refund[used] - self._prices.segment * left
-        return rest
 
 
 def _least_rest(segment: FloatArray, cut: FloatArray, join: np.ufunc) -> FloatArray:

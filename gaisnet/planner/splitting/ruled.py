@@ -79,10 +79,21 @@ def search_labels(
 
 
 def _measures(instance: SplitInstance) -> list[Allowance]:
-    """Seconds, joules, and whatever else is limited."""
+    """Seconds, joules, whatever else is limited, and the uses of devices that must be used: as
+    limited sums they get a price, and with it a bound."""
     limited = {each.name: each for each in instance.rules.allowances}
     energy = limited.pop("energy_budget_j", None) or energy_allowance(instance)
-    return [time_allowance(instance), energy, *limited.values()]
+    uses = [_use(instance, row) for row in sorted(set(instance.rules.forced))]
+    return [time_allowance(instance), energy, *limited.values(), *uses]
+
+
+def _use(instance: SplitInstance, row: int) -> Allowance:
+    """At least one segment on ``row``, as a sum that must not exceed -1."""
+    segment = np.zeros((instance.devices, instance.units, instance.units))
+    segment[row] = -1.0
+    return Allowance(
+        name=f"use of {row}", segment=segment, cut=np.zeros_like(instance.hop_j), limit=-1.0
+    )
 
 
 def _goal(objective: Objective, microbatches: int) -> Goal:

@@ -40,7 +40,7 @@ class Allowance:
     @property
     def most(self) -> float:
         """The limit with its tolerance."""
-        return self.limit * (1 + BUDGET_TOLERANCE)
+        return self.limit + abs(self.limit) * BUDGET_TOLERANCE
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -34,7 +34,7 @@ _SEARCH_NAMES: dict[Objective, str] = {
 _MILP_NAME = "segment-flow-highs"
 _MILP_MOST_VARIABLES = 20_000
 _MILP_NODES = 500
-_LABELS_SHARE = 20
+_LABELS_SHARE = 80
 """Under side constraints the programme is the stronger method: labels get one node in so many."""
 _INVARIANT_TOLERANCE = 1e-6
 
@@ -79,7 +79,7 @@ def solve_split(
         gap=gap,
     )
     if answer.value is None:
-        return answer.model_copy(update={"reason": why_infeasible(problem)})
+        return answer.model_copy(update={"reason": why_infeasible(problem, solve_instance)})
     segments = _on_devices(problem, answer.segments)
     evaluation = evaluate_split(problem, segments)
     value = objective_value(evaluation, objective)

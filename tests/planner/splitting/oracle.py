@@ -197,6 +197,34 @@ def random_problem(seed: int, **sizes: int) -> SplitProblem:
     return SplitProblem(**random_fields(seed, **sizes))
 
 
+def crowded(seed: int, *, kinds: int, each: int, units: int = 10) -> SplitProblem:
+    """``kinds`` sorts of devices, ``each`` of every sort, links by sort; memory is tight."""
+    rng = random.Random(seed)
+    sorts = [kind for kind in range(kinds) for _ in range(each)]
+    speeds = [rng.uniform(1, 10) for _ in range(kinds)]
+    sizes = [rng.randint(20, 45) for _ in range(kinds)]
+    between = [[rng.uniform(1, 10) for _ in range(kinds)] for _ in range(kinds)]
+    rows = [[between[a][b] for b in sorts] for a in sorts]
+    return SplitProblem(
+        mode="training",
+        units=[
+            {
+                "forward_flops": rng.uniform(1, 2),
+                "backward_flops": rng.uniform(1, 2),
+                "param_bytes": rng.randint(5, 15),
+                "output_bytes": rng.randint(1, 4),
+            }
+            for _ in range(units)
+        ],
+        devices=[
+            {"flops_per_s": speeds[s], "memory_bytes": sizes[s], "joules_per_flop": 1 / speeds[s]}
+            for s in sorts
+        ],
+        links={"bandwidth_bytes_per_s": rows, "latency_s": rows, "joules_per_byte": rows},
+        microbatches=4,
+    )
+
+
 RULES = (
     "forbidden_devices",
     "forced_devices",
