@@ -14,7 +14,7 @@ from pydantic import Field
 
 from gaisnet.models import FoundationModel
 from gaisnet.schema.base import Count, Identifier, PositiveCount, Sha256, Strict
-from gaisnet.schema.job import Compression, OptimizerSpec, UpdateGateSpec
+from gaisnet.schema.job import Compression, OptimizerSpec, PrivacySpec, UpdateGateSpec
 from gaisnet.schema.model import ModelSpec, TunableSpec
 
 __all__ = [
@@ -119,6 +119,7 @@ class HolderBlueprint(_Blueprint):
     model: ModelSource
     optimizer: OptimizerSpec
     compression: Compression = "none"
+    privacy: PrivacySpec = PrivacySpec()
 
 
 class CoordinatorBlueprint(_Blueprint):
@@ -152,6 +153,7 @@ class EntryBlueprint(_Blueprint):
     new_tokens: Count = 0
     """Tokens that are generated for each request; 0 for one answer per request."""
     compression: Compression = "none"
+    privacy: PrivacySpec = PrivacySpec()
 
 
 class ModulesBlueprint(_Blueprint):

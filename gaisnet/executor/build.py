@@ -77,6 +77,7 @@ def _place_holder(engine: Engine, site: Site, device: str) -> None:
         model=site.source,
         optimizer=tuning.optimizer,
         compression=tuning.compression,
+        privacy=tuning.privacy,
     )
     engine.place(address, blueprint)
     own = site.data.get(device)

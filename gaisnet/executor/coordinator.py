@@ -4,20 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor
 
-from gaisnet.executor.aggregate import Aggregator, Contribution
+from gaisnet.executor.aggregate import Aggregator, Contribution, ModuleState
 from gaisnet.executor.engines.base import Answer
 from gaisnet.executor.frames import Buffer, FrameError
 from gaisnet.executor.gate import Norms, UpdateGate
 from gaisnet.executor.mailbox import Mailbox, Moment
 from gaisnet.executor.pool import Pool, body_pool, cloud_pool, edge_pool, owner_pool, turn_pool
+from gaisnet.executor.privacy import Adder
 from gaisnet.executor.residual import is_residual, residual_name
 
 __all__ = ["COORDINATOR", "Coordinator"]
 
 COORDINATOR = "coordinator"
 """Name of the service."""
+
+_MEAN = "mean of the owners"
+"""Source of what a secure sum gives: no owner's own modules are known."""
 
 
 class Coordinator:
@@ -40,6 +45,7 @@ class Coordinator:
         self._gate = gate
         self._modules: dict[str, dict[str, Tensor]] = {}
         self._pools: dict[str, Pool] = {}
+        self._adder = Adder(self._mailbox, run)
 
     def start(self, domains: Sequence[str], frame: Buffer) -> Answer:
         """Keep the first modules of each of some domains: the same for all."""
@@ -93,6 +99,52 @@ class Coordinator:
         given = {name: self._modules[domain][name] for name in names}
         state = self._with_residuals(domain, dict(good.state) if good else given)
         return Answer((self._mailbox.frame("modules", receiver, state, moment),))
+
+    def relay_keys(self, cluster: str, moment: Moment, *frames: Buffer) -> Answer:
+        """Begin a secure sum: all owners' keys to each of them."""
+        return self._adder.relay_keys(cluster, moment, frames)
+
+    def relay_shares(self, cluster: str, moment: Moment, *frames: Buffer) -> Answer:
+        """Each owner gets the shares that the others of the cluster sealed for it."""
+        return self._adder.relay_shares(moment, frames)
+
+    def collect_masked(
+        self,
+        cluster: str,
+        source: str,
+        samples: int,
+        names: Sequence[str],
+        domain: str,
+        moment: Moment,
+        frame: Buffer,
+    ) -> Answer:
+        """Add an owner's masked modules to its cluster's sum, unless they do not fit."""
+        known = {n: torch.empty_like(self._modules[domain][n], dtype=torch.int64) for n in names}
+        pool = self._pools.setdefault(owner_pool(cluster), Pool())
+        state = self._sound(pool, source, samples, names, known, moment, frame)
+        if state is not None:
+            self._adder.add(cluster, source, samples, state)
+        return Answer()
+
+    def survivors(self, cluster: str) -> Answer:
+        """``values["survivors"]``: owners whose masked modules were added."""
+        return Answer(values={"survivors": self._adder.survivors(cluster)})
+
+    def unmask(
+        self, cluster: str, domain: str, threshold: int, moment: Moment, *frames: Buffer
+    ) -> Answer:
+        """The mean over the survivors into the cluster's pool; ``frames`` are their reveals.
+
+        Too few survivors leave the pool without one: nothing is unmasked.
+        """
+        pool = self._pools.setdefault(owner_pool(cluster), Pool())
+        if len(frames) >= threshold:
+            samples = self._adder.samples(cluster)
+            like = {n: self._modules[domain][n] for n in self._adder.names(cluster)}
+            state = self._adder.mean(cluster, threshold, moment, like, frames)
+            pool.contributions[_MEAN] = Contribution(samples, self._with_residuals(domain, state))
+            pool.judged.add(_MEAN)
+        return Answer()
 
     def collect_edge(
         self, source: str, samples: int, domain: str, moment: Moment, frame: Buffer
@@ -176,18 +228,34 @@ class Coordinator:
         moment: Moment,
         frame: Buffer,
     ) -> None:
-        """Into a pool, or among what it rejected: a bad frame is no more than a lost one."""
-        pool, known = self._pools.setdefault(name, Pool()), self._modules[domain]
+        """Into a pool, or among what it rejected."""
+        pool = self._pools.setdefault(name, Pool())
+        state = self._sound(pool, source, samples, names, self._modules[domain], moment, frame)
+        if state is not None:
+            whole = self._with_residuals(domain, state)
+            pool.contributions[source] = Contribution(samples, whole)
+
+    def _sound(
+        self,
+        pool: Pool,
+        source: str,
+        samples: int,
+        names: Sequence[str],
+        known: ModuleState,
+        moment: Moment,
+        frame: Buffer,
+    ) -> dict[str, Tensor] | None:
+        """A frame's modules, if nothing is wrong with them: a bad frame is like a lost one."""
         try:
             _, state = self._mailbox.open(frame, moment, "modules")
         except FrameError as error:
             pool.reject(source, samples, error.message)
-            return
+            return None
         fault = self._gate.fault(state, known, names)
         if fault is not None:
             pool.reject(source, samples, fault)
-            return
-        pool.contributions[source] = Contribution(samples, self._with_residuals(domain, state))
+            return None
+        return state
 
     def _with_residuals(self, domain: str, state: dict[str, Tensor]) -> dict[str, Tensor]:
         known = self._modules[domain]

@@ -10,7 +10,7 @@ from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import fsum
 
-from gaisnet.errors import QuorumError, RunError
+from gaisnet.errors import InputError, QuorumError, RunError
 from gaisnet.executor.chain import Chain, Stop, chain_of, stops_of
 from gaisnet.executor.clip import clip_scale
 from gaisnet.executor.dispatch import Dispatcher, Work
@@ -18,6 +18,7 @@ from gaisnet.executor.facts import ModelFacts
 from gaisnet.executor.mailbox import Moment
 from gaisnet.executor.propagate import Propagation
 from gaisnet.executor.relay import Relay
+from gaisnet.executor.secure_relay import FEWEST_OWNERS
 from gaisnet.executor.tasks import BatchRef
 from gaisnet.executor.ties import Tie, find_ties, sum_tied_gradients
 from gaisnet.schema.job import FineTuning
@@ -47,6 +48,9 @@ class FineTuner:
         plan: Who holds what.
         facts: Of the model.
         settings: Of the job.
+
+    Raises:
+        InputError: Secure aggregation is asked for where it cannot hide an owner.
     """
 
     def __init__(
@@ -56,8 +60,12 @@ class FineTuner:
         self._plan = plan
         self._facts = facts
         self._settings = settings
-        personal = settings.fine_tuning.personal
-        self._relay = Relay(dispatcher=dispatcher, plan=plan, facts=facts, personal=personal)
+        tuning = settings.fine_tuning
+        secure = tuning.privacy.secure_aggregation
+        _check_hidden(plan, secure)
+        self._relay = Relay(
+            dispatcher=dispatcher, plan=plan, facts=facts, personal=tuning.personal, secure=secure
+        )
         self._chains: dict[tuple[str, tuple[str, ...]], tuple[Chain, tuple[Tie, ...]]] = {}
         self.cursors = {owner.device: 0 for c in plan.clusters for owner in c.owners}
         """Steps that each owner has taken."""
@@ -196,6 +204,19 @@ class FineTuner:
 
     def _reset_optimizer(self, stop: Stop) -> None:
         self._dispatcher.call(stop.address, "reset_optimizer", stop.stage, keys=(stop.stage,))
+
+
+def _check_hidden(plan: Plan, secure: bool) -> None:
+    """Refuses a plan whose clusters cannot hide an owner among others, if that is asked for."""
+    for cluster in plan.clusters if secure else ():
+        if cluster.handover == "relay" or len(cluster.owners) < FEWEST_OWNERS:
+            hand = "hands modules from owner to owner" if cluster.handover == "relay" else ""
+            few = hand or f"has {len(cluster.owners)} owner(s) of the {FEWEST_OWNERS} it takes"
+            raise InputError(
+                f"cluster {cluster.id} {few}: no owner is hidden among others",
+                where="fine_tuning.privacy.secure_aggregation",
+                hint="plan fewer clusters with more owners, or turn secure aggregation off",
+            )
 
 
 def _refuse_unless_finite(loss: float, moment: Moment) -> None:

@@ -22,6 +22,7 @@ from gaisnet.executor.frames import Buffer, FrameError
 from gaisnet.executor.mailbox import Mailbox, Moment
 from gaisnet.executor.optimizers import load_optimizer_state, make_optimizer, optimizer_state
 from gaisnet.executor.owndata import OwnData
+from gaisnet.executor.privacy import Guard, OwnerSide
 from gaisnet.executor.residual import apply_residuals
 from gaisnet.executor.tasks import Pass, StageSpec
 from gaisnet.models import FoundationModel, Stage, make_stage, seed_dropout, side_inputs
@@ -58,6 +59,7 @@ class Holder:
         model: The whole model; frozen weights are shared with it, tunable ones copied.
         optimizer: Of every stage.
         compression: Of hidden states and gradients that leave.
+        guard: Protects what an owner sends.
     """
 
     def __init__(
@@ -67,12 +69,16 @@ class Holder:
         model: FoundationModel,
         optimizer: OptimizerSpec,
         compression: Compression = "none",
+        *,
+        guard: Guard,
     ) -> None:
         self.device = device
+        self._guard = guard
         self._model = model
         self._optimizer = optimizer
         self._mailbox = Mailbox(device, run)
         self._crossing = Crossing(self._mailbox, model, compression)
+        self._secret = OwnerSide(self._mailbox, run)
         self._data = OwnData(device)
         self._held: dict[str, _Held] = {}
 
@@ -211,21 +217,63 @@ class Holder:
 
     # Modules.
 
-    def get_modules(self, stages: Sequence[str], moment: Moment, receiver: str) -> Answer:
-        """The tunable modules of some of this device's stages, as one frame."""
-        state: dict[str, Tensor] = {}
-        for name in stages:
-            state |= self._of(name).stage.tunable_state()
+    def get_modules(
+        self, stages: Sequence[str], moment: Moment, receiver: str, own: bool = False
+    ) -> Answer:
+        """The tunable modules of some of this device's stages, as one frame.
+
+        Args:
+            stages: Names of the stages.
+            moment: The round.
+            receiver: Who gets them.
+            own: Whether they are the owner's own head and tail, which the guard protects.
+        """
+        state = self._state(stages)
+        if own:
+            state = self._guard.update(state, moment.round)
         return Answer((self._mailbox.frame("modules", receiver, state, moment),))
+
+    def _state(self, stages: Sequence[str]) -> dict[str, Tensor]:
+        return {n: t for name in stages for n, t in self._of(name).stage.tunable_state().items()}
 
     def set_modules(self, stages: Sequence[str], moment: Moment, frame: Buffer) -> Answer:
         """Take tunable modules (and residuals of FedEx-LoRA) into some of this device's stages."""
         _, state = self._mailbox.open(frame, moment, "modules")
+        self._guard.received(state)
         for name in stages:
             stage = self._of(name).stage
             stage.load_tunable_state(state)
             apply_residuals(self._model, stage, state)
         return Answer()
+
+    # Secure aggregation, see ``privacy.secure_sum``.
+
+    def offer_keys(self, cluster: str, threshold: int, moment: Moment, receiver: str) -> Answer:
+        """Begin a sum over the owners of a cluster."""
+        return self._secret.keys(cluster, threshold, moment, receiver)
+
+    def seal_shares(self, cluster: str, moment: Moment, receiver: str, frame: Buffer) -> Answer:
+        """Shares for each of the owners whose keys are in the frame."""
+        return self._secret.shares(cluster, moment, receiver, frame)
+
+    def masked_modules(
+        self,
+        cluster: str,
+        stages: Sequence[str],
+        samples: int,
+        moment: Moment,
+        receiver: str,
+        frame: Buffer,
+    ) -> Answer:
+        """The owner's modules under masks; the frame has the shares that the others sealed."""
+        state = self._guard.update(self._state(stages), moment.round)
+        return self._secret.masked(cluster, samples, moment, receiver, state, frame)
+
+    def reveal_shares(
+        self, cluster: str, survivors: Sequence[str], moment: Moment, receiver: str
+    ) -> Answer:
+        """What unmasks the sum over ``survivors``."""
+        return self._secret.reveal(cluster, survivors, moment, receiver)
 
     # Checkpoints.
 
@@ -288,11 +336,13 @@ class Holder:
     def _hand_on(self, held: _Held, task: Pass, flight: _Flight) -> Frames:
         arrival = flight.arrival
         sides = arrival.inputs if task.side_inputs else {}
-        if held.stage.is_first:
+        own = held.stage.is_first
+        if own:
             sides = side_inputs(self._model, sides)
         labels = arrival.labels if task.labels_with else None
+        hidden = self._guard.activation(flight.output, _pass(task)) if own else flight.output
         frames = self._crossing.activations(
-            task.moment, task.receivers, flight.output, sides, arrival.rows, labels
+            task.moment, task.receivers, hidden, sides, arrival.rows, labels
         )
         if task.labels_for is None or arrival.labels is None:
             return frames
@@ -313,3 +363,8 @@ class Holder:
             return ()
         gradient = hidden.grad if scale == 1.0 else hidden.grad * scale
         return self._crossing.gradients(task.moment, task.receivers, gradient, rows)
+
+
+def _pass(task: Pass) -> str:
+    """Names a micro-batch of a run."""
+    return f"{task.moment.round}/{task.moment.step}/{task.moment.microbatch}/{task.stage}"

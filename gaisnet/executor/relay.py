@@ -13,6 +13,7 @@ from gaisnet.executor.engines.base import Address, Parcel
 from gaisnet.executor.facts import ModelFacts
 from gaisnet.executor.mailbox import Moment
 from gaisnet.executor.pool import body_pool, cloud_pool, edge_pool, owner_pool
+from gaisnet.executor.secure_relay import OwnStages, SecureCollection
 from gaisnet.schema.plan import ClusterPlan, Owner, Plan
 
 __all__ = ["GENERAL", "Collected", "Relay", "cloud_of", "domain_of"]
@@ -49,6 +50,8 @@ class Relay:
     plan: Plan
     facts: ModelFacts
     personal: bool
+    secure: bool = False
+    """Whether owners' modules reach their edge masked."""
 
     def distribute(self, cluster: ClusterPlan, moment: Moment) -> None:
         """Edge → cluster: every stage gets the current modules of its units.
@@ -82,9 +85,11 @@ class Relay:
         edge, domain = Address(cluster.edge, COORDINATOR), domain_of(cluster, self.personal)
         samples = {owner.device: owner.samples for owner in cluster.owners}
         devices = {device: device for device in samples}
+        if self.secure:
+            self._collect_masked(cluster, domain, moment)
         for device, stops in self._devices(cluster, down=False):
             names = _names(self.facts, stops)
-            if not names:
+            if not names or (self.secure and stops[0].owner is not None):
                 continue
             sent = self.dispatcher.send(self._get(stops, moment, cluster.edge), edge)
             owned = stops[0].owner is not None
@@ -103,6 +108,21 @@ class Relay:
         )
         reasons = {devices[source]: why for source, why in reply.values["rejected"].items()}
         return Collected(samples=reply.values["samples"], rejected=reasons)
+
+    def _collect_masked(self, cluster: ClusterPlan, domain: str, moment: Moment) -> None:
+        own = [(o, owner_stops(cluster, self.plan.n_units, o)) for o in cluster.owners]
+        owners = [
+            OwnStages(owner=owner, stops=stops, names=_names(self.facts, stops))
+            for owner, stops in own
+        ]
+        if owners[0].names:
+            SecureCollection(
+                dispatcher=self.dispatcher,
+                cluster=cluster,
+                domain=domain,
+                moment=moment,
+                owners=owners,
+            ).run()
 
     def average_edges(self, counted: Mapping[str, int]) -> None:
         """Each edge averages its clusters, per domain; ``counted`` as in ``average_cloud``."""
@@ -183,9 +203,10 @@ class Relay:
         return reply.parcels[0]
 
     def _get(self, stops: tuple[Stop, ...], moment: Moment, receiver: str) -> Parcel:
-        names = tuple(stop.stage for stop in stops)
+        names, own = tuple(stop.stage for stop in stops), stops[0].owner is not None
+        arguments = names, moment, receiver, own
         reply = self.dispatcher.call(
-            stops[0].address, "get_modules", names, moment, receiver, makes=1, keys=names
+            stops[0].address, "get_modules", *arguments, makes=1, keys=names
         )
         return reply.parcels[0]
 

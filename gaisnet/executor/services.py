@@ -66,8 +66,9 @@ class _Desks:
     ) -> Answers:
         """All answers, over ``engine``; what putting servers in place sent is not metered."""
         session = self._session
-        compression = session.files.job.fine_tuning.compression
-        serving = Serving(engine, session.model, session.run, compression, session.source)
+        tuning = session.files.job.fine_tuning
+        given = session.run, tuning.compression, session.source, tuning.privacy
+        serving = Serving(engine, session.model, *given)
         body = Body(serving, self._cluster.id, self._chain.body)
         desk = ServiceDesk(
             serving,

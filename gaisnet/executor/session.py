@@ -20,6 +20,7 @@ from gaisnet.executor.facts import ModelFacts
 from gaisnet.executor.finetune import FineTuner, Settings
 from gaisnet.executor.fleetclock import FleetClock
 from gaisnet.executor.planfiles import PlanFiles, check_model
+from gaisnet.executor.privacy import epsilon_spent
 from gaisnet.executor.relay import GENERAL
 from gaisnet.executor.rundata import data_sources, load_held_out
 from gaisnet.executor.snapshot import Snapshots
@@ -143,6 +144,7 @@ class Session:
             wall_s=wall_s,
             traffic=self.engine.meter.take(),
             rejected=dict(sorted(self._tuner.rejected.items())),
+            epsilon=epsilon_spent(self.files.job.fine_tuning.privacy, index + 1),
         )
 
     def domains(self) -> dict[str, dict[str, Tensor]]:

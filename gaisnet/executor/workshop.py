@@ -26,6 +26,7 @@ from gaisnet.executor.inference.entry import EntryServer
 from gaisnet.executor.inference.generation import Generation
 from gaisnet.executor.inference.modules import ModuleSource
 from gaisnet.executor.inference.port import Port
+from gaisnet.executor.privacy import Guard
 from gaisnet.executor.probe import Probe
 from gaisnet.models import FoundationModel, Stage, attach, load_model, make_stage
 from gaisnet.models.identity import model_fingerprint, weights_sha256
@@ -80,8 +81,14 @@ class Workshop:
 
     def _holder(self, blueprint: HolderBlueprint) -> Holder:
         model = self.model(blueprint.model)
+        guard = Guard(blueprint.privacy, blueprint.device, blueprint.run)
         return Holder(
-            blueprint.device, blueprint.run, model, blueprint.optimizer, blueprint.compression
+            blueprint.device,
+            blueprint.run,
+            model,
+            blueprint.optimizer,
+            blueprint.compression,
+            guard=guard,
         )
 
     def _coordinator(self, blueprint: CoordinatorBlueprint) -> Coordinator:
@@ -98,7 +105,8 @@ class Workshop:
         head = None if blueprint.head is None else _stage(model, blueprint.head)
         tail = None if blueprint.tail is None else _stage(model, blueprint.tail)
         generation = Generation.of(model, tokens) if tokens else None
-        return EntryServer(model, head, tail, _port(model, blueprint), generation)
+        guard = Guard(blueprint.privacy, blueprint.device, blueprint.run)
+        return EntryServer(model, head, tail, _port(model, blueprint), guard, generation)
 
 
 def _stage(model: FoundationModel, span: Span) -> Stage:

@@ -78,6 +78,32 @@ class UpdateGateSpec(Strict):
     """Accepted norms that the running median goes back."""
 
 
+class PrivacySpec(Strict):
+    """What protects owners beyond that their data stays where it is (docs/security.md)."""
+
+    secure_aggregation: bool = False
+    """The edge learns the mean of its owners' modules alone: they come masked (three or more
+    owners a cluster, averages by ``fedavg`` or ``ffa_lora``)."""
+    update_clip_norm: Positive | None = None
+    """C: each owner clips the update of its modules to this Euclidean norm before it sends them."""
+    noise_multiplier: NonNegative = 0.0
+    """Each owner adds Gaussian noise of this many C to every coordinate of its update."""
+    delta: Annotated[float, Field(gt=0, lt=1)] = 1e-5
+    """At which the ε that the updates spend is told."""
+    activation_noise: NonNegative = 0.0
+    """Noise on the head's activations over their root mean square. It is no proven guarantee:
+    what it does is what ``gaisnet profile --leakage`` measures."""
+    reproducible_noise: bool = False
+    """Noise follows the run's id, for experiments and exact resuming; whoever knows the id can
+    take it off. By default it is drawn from the operating system's randomness."""
+
+    @model_validator(mode="after")
+    def _noise_has_a_scale(self) -> PrivacySpec:
+        if self.noise_multiplier and self.update_clip_norm is None:
+            raise ValueError("noise_multiplier needs update_clip_norm, of which it is a multiple")
+        return self
+
+
 class FineTuning(Strict):
     """How the tunable modules are tuned (HFSL)."""
 
@@ -112,6 +138,17 @@ class FineTuning(Strict):
     eval_every: PositiveCount = 1
     """Rounds between two evaluations."""
     keep_checkpoints: PositiveCount = 2
+
+    privacy: PrivacySpec = PrivacySpec()
+
+    @model_validator(mode="after")
+    def _means_alone_are_secure(self) -> FineTuning:
+        if self.privacy.secure_aggregation and self.aggregator not in ("fedavg", "ffa_lora"):
+            raise ValueError(
+                f"secure_aggregation knows the owners' mean alone, but aggregator "
+                f"{self.aggregator} needs each owner's modules"
+            )
+        return self
 
     @model_validator(mode="after")
     def _microbatches_divide(self) -> FineTuning:

@@ -65,6 +65,8 @@ class RoundMetrics(Strict):
     traffic: tuple[LinkTraffic, ...] = ()
     rejected: dict[Identifier, str] = Field(default_factory=dict)
     """Devices whose updates were not averaged, each with the reason."""
+    epsilon: NonNegative | None = None
+    """What an owner's updates have spent so far, at the job's δ; none if they have no noise."""
 
 
 class ServiceMetrics(Strict):

@@ -24,6 +24,7 @@ Kind = Literal[
     "request",
     "tokens",
     "logits",
+    "secrets",
 ]
 """What a frame carries."""
 

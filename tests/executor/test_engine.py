@@ -10,9 +10,10 @@ from gaisnet.executor.engines import Address, Engine, LocalEngine, make_engine
 from gaisnet.executor.holder import Holder
 from gaisnet.executor.mailbox import Moment
 from gaisnet.executor.meter import add_traffic
+from gaisnet.executor.privacy import Guard
 from gaisnet.executor.probe import PROBE
 from gaisnet.executor.tasks import Pass, StageSpec
-from gaisnet.schema.job import SgdSpec
+from gaisnet.schema.job import PrivacySpec, SgdSpec
 from tests.executor.hfsl import make_model
 
 A, B = Address("a", PROBE), Address("b", PROBE)
@@ -87,7 +88,8 @@ def test_other_engines_are_a_usage_error():
 
 
 def test_a_holder_refuses_what_it_does_not_hold():
-    holder = Holder("a", "r", make_model("vit"), SgdSpec())
+    guard = Guard(PrivacySpec(), "a", "r")
+    holder = Holder("a", "r", make_model("vit"), SgdSpec(), guard=guard)
     with pytest.raises(RunError, match="holds no stage nothing"):
         holder.forward(Pass("nothing", Moment()))
     holder.hold(StageSpec("tail", 3, 4, True))

@@ -23,7 +23,7 @@ from gaisnet.planner.cost.traffic import (
 from gaisnet.profiler import profile_model
 from gaisnet.schema.fleet import Device, DeviceFigures
 from gaisnet.schema.fleet import Fleet as FleetFile
-from gaisnet.schema.job import FineTuning, Job, SgdSpec
+from gaisnet.schema.job import FineTuning, Job, PrivacySpec, SgdSpec
 from gaisnet.schema.model import FullSpec, HeadSpec, LoraSpec, ModelSpec, TunableSpec
 from gaisnet.schema.plan import ClusterPlan
 from gaisnet.schema.profile import ModelPart
@@ -146,6 +146,29 @@ def test_invariant_10_metered_bytes_equal_the_formula(layout, data):
     messages = [m for c in clusters for m in cluster_round_messages(cost, c, tuning)]
     edges = sorted({c.edge for c in clusters})
     messages += list(cloud_messages(cost, edges, "sky"))
+    assert metered == bytes_by_link(messages)
+
+
+@pytest.mark.parametrize("name", ["vit", "bert"])
+@pytest.mark.parametrize("tunable", sorted(TUNABLES))
+def test_invariant_10_holds_under_secure_aggregation(name, tunable):
+    clusters = [cluster("c0", owners_of("abc"), [1, 2, 4])]
+    tuning = FineTuning(
+        rounds=1,
+        local_steps=1,
+        batch_size=4,
+        optimizer=SgdSpec(),
+        privacy=PrivacySpec(secure_aggregation=True),
+    )
+    model = make_model(name, TUNABLES[tunable])
+    fleet = Fleet(make_plan(clusters, cloud="sky"), model, shards_for(name, model), tuning)
+    fleet.engine.meter.take()
+    fleet.tune(1)
+    metered = {(x.sender, x.receiver): x.payload_bytes for x in fleet.engine.meter.take()}
+    devices = {"edge-0", "sky", *SAMPLES, *(s.device for s in clusters[0].body)}
+    cost = cost_model(profile(name, tunable), tuning, devices)
+    messages = [*cluster_round_messages(cost, clusters[0], tuning)]
+    messages += cloud_messages(cost, ["edge-0"], "sky")
     assert metered == bytes_by_link(messages)
 
 

@@ -28,6 +28,7 @@ from gaisnet.executor.inference.generation import Generation
 from gaisnet.executor.inference.modules import take_modules
 from gaisnet.executor.inference.port import Port, Turn
 from gaisnet.executor.inference.sessions import Sessions
+from gaisnet.executor.privacy import Guard
 from gaisnet.models import FoundationModel, GreedyDecoder, KVSession, Stage, side_inputs
 
 __all__ = ["EntryServer"]
@@ -62,6 +63,7 @@ class EntryServer:
         head: Stage | None,
         tail: Stage | None,
         port: Port,
+        guard: Guard,
         generation: Generation | None = None,
     ) -> None:
         self._model = model
@@ -70,6 +72,7 @@ class EntryServer:
         self._sessions = {id(stage): Sessions(stage) for stage in self._stages}
         self._requests: Shard
         self._port = port
+        self._guard = guard
         self._generation = generation
         self._open: dict[int, _Open] = {}
         self._answers: dict[int, Tensor] = {}
@@ -122,7 +125,8 @@ class EntryServer:
             return Answer((self._port.frame("request", receiver, inputs, turn),))
         hidden = self._head(inputs, session=self._session(self._head, turn))
         if receiver is not None:
-            return Answer((self._port.hidden(receiver, turn, hidden, held.side),))
+            sent = self._guard.activation(hidden, f"{number}/{held.passed}")
+            return Answer((self._port.hidden(receiver, turn, sent, held.side),))
         if self._tail is not None:
             hidden = self._tail(held.side, hidden, session=self._session(self._tail, turn))
         return self._from_logits(turn, hidden)

@@ -27,7 +27,7 @@ from gaisnet.executor.inference.chain import ServiceChain
 from gaisnet.executor.inference.port import SessionLostError
 from gaisnet.executor.mailbox import Mailbox, Moment
 from gaisnet.models import FoundationModel
-from gaisnet.schema.job import Compression
+from gaisnet.schema.job import Compression, PrivacySpec
 from gaisnet.schema.plan import Stage as StagePlan
 
 __all__ = ["Answers", "Body", "ServiceDesk", "Serving"]
@@ -56,6 +56,7 @@ class Serving:
         run: Id of the run.
         compression: Of hidden states.
         source: Where the servers' devices find the model; by default they are lent this one.
+        privacy: What entries do to the activations that they send.
     """
 
     def __init__(
@@ -65,8 +66,10 @@ class Serving:
         run: str,
         compression: Compression = "none",
         source: ModelSource | None = None,
+        privacy: PrivacySpec | None = None,
     ) -> None:
         self.engine, self.model, self.run, self.compression = engine, model, run, compression
+        self.privacy = privacy or PrivacySpec()
         self.source = ModelSource.of(model) if source is None else source
         engine.lend(self.source, model)
 
@@ -226,6 +229,7 @@ class ServiceDesk:
             tail=None if chain.tail is None else _span(chain.tail),
             new_tokens=new_tokens,
             compression=serving.compression,
+            privacy=serving.privacy,
         )
 
     def _take_up(self, requests: Shard | RequestSource) -> int:

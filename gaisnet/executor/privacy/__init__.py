@@ -1,14 +1,8 @@
-"""What protects the owners' modules from those that average them."""
+"""What protects the owners' modules and activations from those that work with them."""
 
-from gaisnet.executor.privacy.fixed_point import FRACTION_BITS, Words, from_fixed, to_fixed
-from gaisnet.executor.privacy.secure_sum import Contributor, default_threshold, unmasked_sum
+from gaisnet.executor.privacy.adder import Adder
+from gaisnet.executor.privacy.guard import Guard
+from gaisnet.executor.privacy.ledger import epsilon_spent
+from gaisnet.executor.privacy.owner_side import OwnerSide
 
-__all__ = [
-    "FRACTION_BITS",
-    "Contributor",
-    "Words",
-    "default_threshold",
-    "from_fixed",
-    "to_fixed",
-    "unmasked_sum",
-]
+__all__ = ["Adder", "Guard", "OwnerSide", "epsilon_spent"]

@@ -33,17 +33,12 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from gaisnet.errors import SecurityError
 from gaisnet.executor.privacy.fixed_point import Words
 
-__all__ = ["FEWEST", "Contributor", "default_threshold", "unmasked_sum"]
+__all__ = ["FEWEST", "Contributor", "unmasked_sum"]
 
 FEWEST = 3
 """Of two contributors, each knows the other's summand from the sum."""
 
 _KEY, _HALF, _NONCE = 32, 16, 12
-
-
-def default_threshold(count: int) -> int:
-    """Two thirds of the contributors, rounded up: a third may be lost."""
-    return -(-2 * count // 3)
 
 
 class Contributor:

@@ -44,6 +44,8 @@ class CostModel:
     links: LinkTable
     optimizer: OptimizerSpec
     compression: Compression = "none"
+    secure_aggregation: bool = False
+    """Whether owners' modules come masked (``traffic.module_messages``)."""
     share: float = 1.0
     """Part of every device's compute and of every link that the work in question may use."""
     _known: dict[tuple[str, str, int], FloatArray] = field(default_factory=dict, repr=False)
@@ -75,6 +77,7 @@ class CostModel:
             links=LinkTable(fleet),
             optimizer=job.fine_tuning.optimizer,
             compression=job.fine_tuning.compression,
+            secure_aggregation=job.fine_tuning.privacy.secure_aggregation,
             share=1.0 - job.inference_share if job.services else 1.0,
         )
 

@@ -30,8 +30,25 @@ __all__ = [
 ]
 
 MessageKind = Literal[
-    "activation", "side_inputs", "labels", "gradient", "modules_down", "modules_up", "raw_data"
+    "activation",
+    "side_inputs",
+    "labels",
+    "gradient",
+    "modules_down",
+    "modules_up",
+    "secrets",
+    "raw_data",
 ]
+
+
+ITEM_BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
+_WORD_BYTES = 8
+_KEYS_BYTES = 2 * 32
+"""Two public keys of X25519."""
+_SHARE_BYTES = 12 + 48 + 16
+"""Nonce, shares of a key and of a seed, and tag of AES-GCM."""
+_REVEAL_BYTES = 16
+"""A share of a seed."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,19 +97,33 @@ def body_messages(cost: CostModel, cluster: ClusterPlan, samples: int) -> Iterat
 
 
 def module_messages(cost: CostModel, cluster: ClusterPlan) -> Iterator[Message]:
-    """Tunable modules from the edge to every stage of the cluster, and back after the round."""
-    held = [
-        (
-            owner.device,
-            cost.module_bytes(0, cluster.head_units - 1)
-            + cost.module_bytes(cluster.tail_first_unit, cost.n_units - 1),
-        )
-        for owner in cluster.owners
-    ]
-    held += [(s.device, cost.module_bytes(s.first_unit, s.last_unit)) for s in cluster.body]
-    for device, payload in held:
-        yield from _send("modules_down", cluster.edge, device, payload)
-        yield from _send("modules_up", device, cluster.edge, payload)
+    """Tunable modules from the edge to every stage of the cluster, and back after the round.
+
+    Under secure aggregation owners' modules come back as masked 64-bit words.
+    """
+    own = cost.module_bytes(0, cluster.head_units - 1)
+    own += cost.module_bytes(cluster.tail_first_unit, cost.n_units - 1)
+    for owner in cluster.owners:
+        back = own
+        if cost.secure_aggregation and own:
+            back = own // ITEM_BYTES[cost.model.model.dtype] * _WORD_BYTES
+            yield from _secrets(cluster, owner.device)
+        yield from _send("modules_down", cluster.edge, owner.device, own)
+        yield from _send("modules_up", owner.device, cluster.edge, back)
+    for stage in cluster.body:
+        payload = cost.module_bytes(stage.first_unit, stage.last_unit)
+        yield from _send("modules_down", cluster.edge, stage.device, payload)
+        yield from _send("modules_up", stage.device, cluster.edge, payload)
+
+
+def _secrets(cluster: ClusterPlan, owner: str) -> Iterator[Message]:
+    """Keys, sealed shares and reveals of one owner (Bonawitz et al., CCS 2017), none being lost."""
+    count, edge = len(cluster.owners), cluster.edge
+    yield from _send("secrets", owner, edge, _KEYS_BYTES)
+    yield from _send("secrets", edge, owner, count * _KEYS_BYTES)
+    yield from _send("secrets", owner, edge, (count - 1) * _SHARE_BYTES)
+    yield from _send("secrets", edge, owner, (count - 1) * _SHARE_BYTES)
+    yield from _send("secrets", owner, edge, count * _REVEAL_BYTES)
 
 
 def cluster_round_messages(

@@ -127,7 +127,7 @@ def _averaging_s(cost: CostModel, cluster: ClusterPlan) -> float:
     messages = list(module_messages(cost, cluster))
     by_device: defaultdict[str, float] = defaultdict(float)
     for message in messages:
-        device = message.receiver if message.kind == "modules_down" else message.sender
+        device = message.receiver if message.sender == cluster.edge else message.sender
         by_device[device] += messages_s(cost, [message])
     if not by_device:
         return 0.0

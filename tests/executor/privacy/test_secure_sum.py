@@ -8,14 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gaisnet.errors import RunError, SecurityError
-from gaisnet.executor.privacy import (
-    FRACTION_BITS,
-    Contributor,
-    default_threshold,
-    from_fixed,
-    to_fixed,
-    unmasked_sum,
-)
+from gaisnet.executor.privacy.fixed_point import FRACTION_BITS, from_fixed, to_fixed
+from gaisnet.executor.privacy.secure_sum import Contributor, unmasked_sum
+from gaisnet.executor.secure_relay import threshold_of
 
 WORDS = 7
 
@@ -24,7 +19,7 @@ class Sum:
     """The protocol among ``count`` contributors, step by step."""
 
     def __init__(self, count: int, threshold: int | None = None, seed: int = 0) -> None:
-        self.threshold = threshold or default_threshold(count)
+        self.threshold = threshold or threshold_of(count)
         self.names = [f"owner-{i}" for i in range(count)]
         rng = np.random.default_rng(seed)
         self.values = {n: rng.integers(0, 2**64, WORDS, dtype=np.uint64) for n in self.names}
