@@ -78,9 +78,36 @@ class ModelError(GaisnetError):
 
 
 class InfeasibleError(GaisnetError):
-    """No plan satisfies the constraints; the message names the one that binds."""
+    """No plan satisfies the constraints; the message names the one that binds.
+
+    Args:
+        message: As in ``GaisnetError``.
+        where: As there.
+        hint: As there.
+        conflict: Constraints that cannot all hold, none to spare, where they are known.
+        mend: The smallest change of one of them after which there is a plan.
+    """
 
     exit_code: ClassVar[int] = 12
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        where: str | None = None,
+        hint: str | None = None,
+        conflict: tuple[str, ...] = (),
+        mend: str | None = None,
+    ) -> None:
+        super().__init__(message, where=where, hint=hint)
+        self.conflict = conflict
+        self.mend = mend
+
+    def __str__(self) -> str:
+        told = super().__str__()
+        if self.conflict:
+            told += f"\n  these cannot all hold: {', '.join(self.conflict)}"
+        return f"{told}\n  → smallest mend: {self.mend}" if self.mend else told
 
 
 class UnprovenError(GaisnetError):

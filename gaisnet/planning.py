@@ -66,13 +66,19 @@ def make(session: Session, job: Path | None, settings: dict[str, Any]) -> Plan:
     Raises:
         InputError: A file is missing, malformed or inconsistent.
         MismatchError: The profile is not of the job's model.
-        InfeasibleError: No plan satisfies the constraints.
+        InfeasibleError: No plan satisfies the constraints; says which of them conflict, and the
+            smallest mend.
     """
     assert job is not None, "check_one_asked has seen to it"
     with session.progress("planning") as progress:
         from gaisnet import planner
 
-        return planner.plan(job, **settings, progress=progress)
+        try:
+            return planner.plan(job, **settings, progress=progress)
+        except InfeasibleError as error:
+            given = {k: v for k, v in settings.items() if k not in ("output", "explain")}
+            inputs = planner.overridden(planner.read_inputs(job), **given)
+            raise planner.with_conflict(error, inputs, progress) from error
 
 
 def without(

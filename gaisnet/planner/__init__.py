@@ -7,7 +7,8 @@ from gaisnet.planner.clustering import (
     ClusterTerms,
     solve_clusters,
 )
-from gaisnet.planner.compose import plan, plan_inputs
+from gaisnet.planner.compose import overridden, plan, plan_inputs
+from gaisnet.planner.conflict import Conflict, conflict_of, with_conflict
 from gaisnet.planner.cost import CostModel, compressed_bytes
 from gaisnet.planner.inputs import Inputs, inputs_of, read_inputs
 from gaisnet.planner.robust import replan, with_fallbacks
@@ -28,6 +29,7 @@ __all__ = [
     "ClusterProblem",
     "ClusterSolution",
     "ClusterTerms",
+    "Conflict",
     "CostModel",
     "DeviceFigures",
     "Inputs",
@@ -39,8 +41,10 @@ __all__ = [
     "TradeoffSolution",
     "UnitCost",
     "compressed_bytes",
+    "conflict_of",
     "evaluate_split",
     "inputs_of",
+    "overridden",
     "plan",
     "plan_inputs",
     "read_inputs",
@@ -48,5 +52,6 @@ __all__ = [
     "solve_clusters",
     "solve_split",
     "solve_tradeoff",
+    "with_conflict",
     "with_fallbacks",
 ]

@@ -12,10 +12,10 @@ from gaisnet.planner.explaining import explain as explained
 from gaisnet.planner.inputs import Inputs, read_inputs
 from gaisnet.planner.robust import with_fallbacks
 from gaisnet.planner.schemes import choose_clusters
-from gaisnet.schema.job import Job, Objective, Scheme
+from gaisnet.schema.job import Objective, Scheme
 from gaisnet.schema.plan import Plan, Slack
 
-__all__ = ["plan", "plan_inputs"]
+__all__ = ["overridden", "plan", "plan_inputs"]
 
 Progress = Callable[[str, float | None], None]
 
@@ -59,14 +59,10 @@ def plan(
         InfeasibleError: No plan satisfies the constraints; says which binds and what mends it.
     """
     inputs = read_inputs(job_path)
-    changes = {"scheme": scheme, "objective": objective, "seed": seed}
-    job = _overridden(inputs.job, clusters, gap, slack)
-    job = job.model_copy(update={k: v for k, v in changes.items() if v is not None})
-    if survive is not None:
-        robust = job.robust.model_copy(update={"survive": survive})
-        job = job.model_copy(update={"robust": robust})
+    changes: dict[str, Any] = {"scheme": scheme, "objective": objective, "clusters": clusters}
+    changes |= {"gap": gap, "slack": slack, "survive": survive, "seed": seed}
     folder = Path(output or job_path).parent
-    return plan_inputs(replace(inputs, job=job), folder, explain=explain, progress=progress)
+    return plan_inputs(overridden(inputs, **changes), folder, explain=explain, progress=progress)
 
 
 def plan_inputs(
@@ -81,9 +77,27 @@ def plan_inputs(
     return with_fallbacks(made, inputs, progress) if inputs.job.robust.survive else made
 
 
-def _overridden(job: Job, clusters: int | None, gap: float | None, slack: Slack | None) -> Job:
-    """The job with what was given instead of its own parts."""
-    changes: dict[str, Any] = {}
+def overridden(
+    inputs: Inputs,
+    *,
+    clusters: int | None = None,
+    gap: float | None = None,
+    slack: Slack | None = None,
+    survive: int | None = None,
+    **others: Any,
+) -> Inputs:
+    """The inputs with what was given instead of the job's own: as ``plan`` takes it.
+
+    Args:
+        inputs: As read.
+        clusters: ``clustering.clusters``.
+        gap: ``search.gap``.
+        slack: ``constraints.memory_slack`` and ``time_slack``.
+        survive: ``robust.survive``.
+        others: Fields of the job itself. What is None stays as it is.
+    """
+    job = inputs.job
+    changes = {name: value for name, value in others.items() if value is not None}
     if clusters is not None:
         changes["clustering"] = job.clustering.model_copy(update={"clusters": clusters})
     if gap is not None:
@@ -91,4 +105,6 @@ def _overridden(job: Job, clusters: int | None, gap: float | None, slack: Slack 
     if slack is not None:
         margins = {"memory_slack": slack.memory, "time_slack": slack.time}
         changes["constraints"] = job.constraints.model_copy(update=margins)
-    return job.model_copy(update=changes)
+    if survive is not None:
+        changes["robust"] = job.robust.model_copy(update={"survive": survive})
+    return replace(inputs, job=job.model_copy(update=changes))

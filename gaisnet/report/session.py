@@ -136,6 +136,8 @@ class _Failure:
         self.kind = type(error).__name__
         self.where: str | None = None
         self.hint: str | None = None
+        self.conflict: tuple[str, ...] = getattr(error, "conflict", ())
+        self.mend: str | None = getattr(error, "mend", None)
         if isinstance(error, GaisnetError):
             self.exit_code = error.exit_code
             self.message, self.where, self.hint = error.message, error.where, error.hint
@@ -150,11 +152,17 @@ class _Failure:
     def text(self) -> str:
         place = f"{self.where}: " if self.where else ""
         advice = f"\n  → {self.hint}" if self.hint else ""
-        return f"error: {place}{self.message}{advice}"
+        told = f"error: {place}{self.message}{advice}"
+        if self.conflict:
+            told += f"\n  these cannot all hold: {', '.join(self.conflict)}"
+        return f"{told}\n  → smallest mend: {self.mend}" if self.mend else told
 
     def document(self) -> dict[str, Any]:
         fields = ("kind", "exit_code", "message", "where", "hint")
-        return {"error": {name: getattr(self, name) for name in fields}}
+        document = {name: getattr(self, name) for name in fields}
+        if self.conflict:
+            document |= {"conflict": list(self.conflict), "mend": self.mend}
+        return {"error": document}
 
 
 def _console(*, stderr: bool) -> Console:

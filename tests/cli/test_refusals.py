@@ -97,8 +97,11 @@ def test_a_faulty_input_file_is_refused_with_10(
 
 def test_a_fleet_that_cannot_hold_the_model_is_infeasible_with_12(here: Here, bench: Path) -> None:
     write_yaml(bench / "fleet.yaml", fleet(memory_bytes=2_000))
-    refused(here(*PLAN), 12, "→")
+    refused(here(*PLAN), 12, "→", "these cannot all hold: memory of", "→ smallest mend: give")
     nothing_written(bench, "new.json")
+    told = json.loads(here(*PLAN, "--format", "json").out)["error"]
+    assert told["mend"].startswith("give ")
+    assert set(told["conflict"]) <= {f"memory of {name}" for name in (*OWNERS, "edge-0")}
 
 
 def test_a_profile_of_other_tuning_is_a_mismatch_with_14(here: Here, bench: Path) -> None:

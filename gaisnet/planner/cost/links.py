@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from copy import copy
 from dataclasses import dataclass, replace
 
@@ -32,6 +33,9 @@ class LinkFigures:
 
 LOCAL = LinkFigures(bandwidth_bytes_per_s=math.inf, latency_s=0.0, joules_per_byte=0.0)
 NO_LINK = LinkFigures(bandwidth_bytes_per_s=0.0, latency_s=0.0, joules_per_byte=0.0)
+
+FAST_BYTES_PER_S = 1.25e9
+"""Of a link that is imagined where a fleet has none at all: 10 Gbit/s."""
 
 
 def radio_bits_per_s(radio: Radio) -> float:
@@ -90,6 +94,18 @@ class LinkTable:
             way = self.way(*pair)
             bandwidth = factor * way.bandwidth_bytes_per_s
             table._ways[pair] = replace(way, bandwidth_bytes_per_s=bandwidth)
+        return table
+
+    def bridged(self, pairs: Iterable[tuple[str, str]]) -> LinkTable:
+        """The same links, and one as fast as the fastest from the first to the second device of
+        each pair that has none."""
+        table = copy(self)
+        table._ways = dict(self._ways)
+        speeds = [way.bandwidth_bytes_per_s for way in self._ways.values()]
+        fast = replace(LOCAL, bandwidth_bytes_per_s=max(speeds, default=0.0) or FAST_BYTES_PER_S)
+        for pair in pairs:
+            if self.way(*pair).bandwidth_bytes_per_s == 0.0:
+                table._ways[pair] = fast
         return table
 
 

@@ -1,5 +1,5 @@
 """HFSL, federated, split and centralised training as plans of the same kind."""
 
-from gaisnet.planner.schemes.choose import Choice, choose_clusters
+from gaisnet.planner.schemes.choose import Choice, choose_clusters, is_plannable
 
-__all__ = ["Choice", "choose_clusters"]
+__all__ = ["Choice", "choose_clusters", "is_plannable"]

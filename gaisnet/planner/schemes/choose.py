@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from gaisnet.errors import InfeasibleError
@@ -18,7 +19,7 @@ from gaisnet.planner.schemes.rebalance import rebalance
 from gaisnet.schema.explanation import RunnerUp
 from gaisnet.schema.plan import Certificate, ClusterPlan, Stage
 
-__all__ = ["Choice", "choose_clusters"]
+__all__ = ["Choice", "choose_clusters", "is_plannable"]
 
 MOST_CLUSTERS = 16
 STARTS, QUICK_STARTS = 8, 2
@@ -72,6 +73,26 @@ def choose_clusters(roster: Roster) -> Choice:
     if roster.job.clustering.clusters is not None:
         return _hfsl(roster, roster.job.clustering.clusters)
     return _best_number(roster)
+
+
+def is_plannable(roster: Roster) -> bool:
+    """Whether ``choose_clusters`` finds anything; stops at the first number of clusters."""
+    job = roster.job
+    try:
+        if job.scheme != "hfsl":
+            alone = Partition(clusters=scheme_groups(roster), certificates=(), label_tv=0.0)
+            return bool(_settle(roster, alone).clusters)
+        if job.clustering.clusters is not None:
+            return bool(_hfsl(roster, job.clustering.clusters, explain=False).clusters)
+        most = min(len(roster.owners), MOST_CLUSTERS)
+    except InfeasibleError:
+        return False
+    for clusters in range(1, most + 1):
+        with suppress(InfeasibleError):
+            return bool(_hfsl(roster, clusters, quick=True, explain=False).clusters)
+    with suppress(InfeasibleError):
+        return bool(_hfsl(roster, 1, explain=False).clusters)
+    return False
 
 
 def _best_number(roster: Roster) -> Choice:
@@ -136,10 +157,11 @@ def _given(roster: Roster, clusters: int) -> Certificate:
     )
 
 
-def _hfsl(roster: Roster, clusters: int, *, quick: bool = False) -> Choice:
+def _hfsl(roster: Roster, clusters: int, *, quick: bool = False, explain: bool = True) -> Choice:
     """One number of clusters; asks for more joint memory if a cluster cannot be split.
 
-    ``quick`` tries less, and its error does not say what would mend the cluster.
+    ``quick`` tries less; then, and without ``explain``, the error does not say what would mend
+    the cluster.
     """
     unsplit: list[Partition] = []
     unclustered: list[InfeasibleError] = []
@@ -155,7 +177,7 @@ def _hfsl(roster: Roster, clusters: int, *, quick: bool = False) -> Choice:
             unsplit.append(found)
     if not unsplit:
         raise unclustered[0]
-    return _settle(roster, unsplit[0], explain=not quick)
+    return _settle(roster, unsplit[0], explain=explain and not quick)
 
 
 def _settle(roster: Roster, found: Partition, *, explain: bool = False) -> Choice:
