@@ -42,6 +42,7 @@ def profile(
     output: opt.Output = None,
     tunable: opt.Tunable = "lora",
     rank: opt.Rank = None,
+    ranks: opt.Ranks = None,
     alpha: opt.Alpha = None,
     targets: opt.Targets = None,
     bottleneck: opt.Bottleneck = None,
@@ -89,10 +90,12 @@ def profile(
             profiling.link(session, link, output, force)
         else:
             picked = (rank, alpha, targets, bottleneck, prompt_tokens, train_head)
-            tuned, sizes = opt.tunable_spec(tunable, *picked), opt.batch_sizes(batch_sizes)
+            tuned = opt.tunable_spec(tunable, *picked)
+            sizes = opt.numbers("--batch-sizes", batch_sizes)
             named = (task, num_labels, dtype, random_weights, seed)
             spec = None if model is None else opt.model_spec(model, *named)
             asked = {"optimizer": optimizer, "batch_sizes": sizes, "tokens": tokens, "times": times}
+            asked |= {"ranks": opt.numbers("--ranks", ranks)}
             asked |= {"measure_device": not model_only, "threads": threads, "seed": seed or 0}
             sample = profiling.leakage_sample(spec, data, leakage_samples)
             made = profiling.measure(session, spec, tuned, asked, sample)
@@ -114,6 +117,14 @@ def plan(
     replan: opt.Replan = None,
     lost: opt.Lost = None,
     bytes_weight: opt.BytesWeight = None,
+    time_limit: opt.TimeLimit = None,
+    search: opt.SearchFor = None,
+    pick: opt.Pick = None,
+    sampler: opt.Sampler = None,
+    storage: opt.Storage = None,
+    study: opt.Study = None,
+    front: opt.FrontFile = None,
+    front_dir: opt.FrontFolder = None,
     seed: opt.Seed = None,
     format: opt.Form = "text",
     quiet: opt.Quiet = False,
@@ -127,16 +138,24 @@ def plan(
         planning.check_one_asked({"JOB": job, "--replan": replan, "--diff": diff})
         settings: dict[str, Any] = {"scheme": scheme, "objective": objective}
         settings |= {"clusters": clusters, "slack": opt.slack(slack), "seed": seed}
-        settings |= {"explain": explain or None}
-        of_jobs = {f"--{name}": value for name, value in settings.items()}
+        settings |= {"time_limit_s": time_limit, "explain": explain or None}
+        of_jobs = {opt.flag(name): value for name, value in {**settings, "search": search}.items()}
         planning.check_belonging("a job", job, {}, of_jobs)
         of_replans = {"--bytes-weight": bytes_weight}
         planning.check_belonging("--replan", replan, {"--lost": lost}, of_replans)
+        searched: dict[str, Any] = {"pick": pick, "sampler": sampler, "storage": storage}
+        searched |= {"study": study, "front": front, "front_dir": front_dir}
+        of_searches = {opt.flag(name): value for name, value in searched.items()}
+        planning.check_belonging("--search", search, {}, of_searches)
         _check_output(output, force)
+        settings |= {"gap": gap, "survive": survive}
         if diff is not None:
             planning.compare(session, diff, output, force)
             return
-        settings |= {"gap": gap, "survive": survive, "output": output, "explain": explain}
+        if job is not None and search is not None:
+            planning.search(session, job, search, settings, searched, output, force)
+            return
+        settings |= {"output": output, "explain": explain}
         if replan is not None:
             changes = {"lost": opt.names(lost), "bytes_weight": bytes_weight, "gap": gap}
             made = planning.without(session, replan, changes, survive, output)

@@ -28,6 +28,8 @@ __all__ = [
     "Explain",
     "Force",
     "Form",
+    "FrontFile",
+    "FrontFolder",
     "Gap",
     "HeadTuned",
     "Insecure",
@@ -46,29 +48,37 @@ __all__ = [
     "Optimizer",
     "Output",
     "PageFile",
+    "Pick",
     "PlanFile",
     "PromptTokens",
     "Quiet",
     "RandomWeights",
     "Rank",
+    "Ranks",
     "Replan",
     "Resume",
     "Rounds",
     "RunFolder",
+    "Sampler",
     "Scheme",
+    "SearchFor",
     "Seed",
     "SlackText",
+    "Storage",
+    "Study",
     "Subject",
     "Survive",
     "Targets",
     "Task",
     "Threads",
+    "TimeLimit",
     "Times",
     "Tokens",
     "Tunable",
     "Version",
-    "batch_sizes",
+    "flag",
     "model_spec",
+    "numbers",
     "tunable_spec",
 ]
 
@@ -102,6 +112,10 @@ RandomWeights = Annotated[bool, Option("--random-weights", help="Do not load the
 Kind = Literal["lora", "adapter", "deep_prompt", "bitfit", "head", "full"]
 Tunable = Annotated[Kind, Option("--tunable", help="Which modules are tuned.")]
 Rank = Annotated[int | None, Option("--rank", min=1, help="lora: rank.")]
+Ranks = Annotated[
+    str | None,
+    Option("--ranks", help="lora: other ranks to count, by commas: `plan --search` may use them."),
+]
 Alpha = Annotated[int | None, Option("--alpha", min=1, help="lora: scale, times the rank.")]
 Targets = Annotated[
     str | None, Option("--targets", help="lora: names of the modules, by commas; else the usual.")
@@ -201,6 +215,42 @@ BytesWeight = Annotated[
         min=0,
         help="Of a re-plan: what moving the whole model once counts like, in steps.",
     ),
+]
+TimeLimit = Annotated[
+    float | None,
+    Option(
+        "--time-limit", min=1e-3, help="Wall-clock seconds per split: the plan says that it may "
+        "come out otherwise next time.",
+    ),
+]  # fmt: skip
+SearchFor = Annotated[
+    int | None,
+    Option(
+        "--search", min=1, metavar="N",
+        help="Try N combinations of the job's search.space: all of them if there are no more.",
+    ),
+]  # fmt: skip
+Pick = Annotated[
+    Literal["time", "energy", "bytes", "memory", "leakage", "knee"] | None,
+    Option("--pick", help="Which plan of a search to take: the best in this, or the knee."),
+]
+Sampler = Annotated[
+    Literal["nsga2", "tpe"] | None,
+    Option("--sampler", help="Proposes combinations where there are more than N."),
+]
+Storage = Annotated[
+    str | None,
+    Option("--storage", help="Of a search's trials: sqlite:///FILE, journal:FILE, or another URL."),
+]
+Study = Annotated[
+    str | None, Option("--study", help="Name in the storage; else the job's. It goes on there.")
+]
+FrontFile = Annotated[
+    Path | None, Option("--front", metavar="FILE", help="File to write a search's front to.")
+]
+FrontFolder = Annotated[
+    Path | None,
+    Option("--front-dir", metavar="DIR", help="Folder to write every plan of a front to."),
 ]
 
 # Of execute and report.
@@ -329,19 +379,24 @@ def slack(text: str | None) -> Slack | None:
     return Slack(**values)
 
 
+def flag(name: str) -> str:
+    """The option of a setting of the planner's."""
+    return {"time_limit_s": "--time-limit"}.get(name, f"--{name.replace('_', '-')}")
+
+
 def names(text: str | None) -> tuple[str, ...]:
     """Names from ``a,b,c``."""
     parts = (text or "").split(",")
     return tuple(part.strip() for part in parts if part.strip())
 
 
-def batch_sizes(text: str) -> tuple[int, ...]:
-    """Batch sizes from ``1,4,16``, ascending.
+def numbers(flag: str, text: str | None) -> tuple[int, ...]:
+    """Numbers from ``1,4,16``, ascending; none without a text.
 
     Raises:
         UsageError: It is no list of positive whole numbers.
     """
-    sizes = [part.strip() for part in text.split(",")]
+    sizes = [] if text is None else [part.strip() for part in text.split(",")]
     if not all(size.isdecimal() and 0 < int(size) < 2**31 for size in sizes):
-        raise UsageError(f"--batch-sizes {text!r} is no list of numbers", hint="such as 1,4,16")
+        raise UsageError(f"{flag} {text!r} is no list of numbers", hint="such as 1,4,16")
     return tuple(sorted({int(size) for size in sizes}))

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from gaisnet.errors import InfeasibleError, UnprovenError, UsageError
 
 if TYPE_CHECKING:
+    from gaisnet.planner.search import Search
     from gaisnet.report import Session
     from gaisnet.schema.plan import Plan
 
@@ -19,6 +20,7 @@ __all__ = [
     "make",
     "refuse_fatal",
     "refuse_unproven",
+    "search",
     "without",
 ]
 
@@ -112,6 +114,76 @@ def without(
         inputs = planner.inputs_of(plan, path)
         made = planner.replan(plan, inputs=inputs, folder=(output or path).parent, **changes)
         return planner.with_fallbacks(made, inputs, progress) if survive else made
+
+
+def search(
+    session: Session,
+    job: Path,
+    trials: int,
+    settings: dict[str, Any],
+    options: dict[str, Any],
+    output: Path | None,
+    force: bool,
+) -> None:
+    """Search for a front of plans; write and show it, and the plan that is picked.
+
+    The plan at ``output`` is of a job that is written beside it, as ``NAME.job.json``.
+
+    Args:
+        session: Shows it.
+        job: The job.
+        trials: Most combinations to plan.
+        settings: What ``gaisnet.planner.plan`` takes instead of the job's own.
+        options: ``front`` and ``front_dir``, where to write, and what ``search`` takes.
+        output: File of the plan that is picked.
+        force: Whether files are overwritten.
+
+    Raises:
+        GaisnetError: See ``gaisnet.planner.search.search``, ``refuse_fatal``, ``refuse_unproven``.
+    """
+    from gaisnet.planner.search import search as search_plans
+    from gaisnet.report.front_view import front_view
+    from gaisnet.schema.files import check_writable
+
+    given = {name: value for name, value in options.items() if value is not None}
+    front, folder = given.pop("front", None), given.pop("front_dir", None)
+    for path in (front, *_pair(output)):
+        if path is not None:
+            check_writable(path, force=force)
+    changes = {name: value for name, value in settings.items() if name != "explain"}
+    with session.progress("searching") as progress:
+        found = search_plans(
+            job, trials=trials, output=front, changes=changes, progress=progress, **given
+        )
+        picked = found.front.picked
+        made = None
+        if output is not None:
+            made = found.write_plan(picked, *_pair(output), force=force)
+        if folder is not None:
+            _write_all(found, folder, force)
+    session.deliver(found.front, front_view(found.front), front, force=force)
+    if folder is not None:
+        session.note(f"{len(found.front.points)} plans written to {folder}")
+    if made is not None:
+        session.note(f"plan {picked} written to {output}")
+        refuse_fatal(made, output)
+        refuse_unproven(made, settings.get("gap"), output)
+
+
+def _pair(output: Path | None) -> tuple[Path, ...]:
+    """The plan's file, and that of its job."""
+    if output is None:
+        return ()
+    return output, output.with_name(f"{output.stem}.job.json")
+
+
+def _write_all(found: Search, folder: Path, force: bool) -> None:
+    from gaisnet.schema.files import make_folder
+
+    for point in found.front.points:
+        place = folder / point.id
+        make_folder(place)
+        found.write_plan(point.id, place / "plan.json", place / "job.json", force=force)
 
 
 def deliver(session: Session, made: Plan, output: Path | None, force: bool) -> None:

@@ -111,8 +111,8 @@ PUBLIC = {
         "profile_table", "read_run", "read_subject", "report_html", "run_view", "view",
     },
     "gaisnet.schema.files": {
-        "MAX_FILE_BYTES", "canonical_json", "check_writable", "read_bytes", "read_lines",
-        "read_model", "resolve", "sha256_bytes", "sha256_file", "write_atomic",
+        "MAX_FILE_BYTES", "canonical_json", "check_writable", "make_folder", "read_bytes",
+        "read_lines", "read_model", "resolve", "sha256_bytes", "sha256_file", "write_atomic",
     },
     "gaisnet.schema.catalogue": {"preset", "preset_names"},
 }  # fmt: skip

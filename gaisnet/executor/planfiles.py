@@ -9,6 +9,7 @@ from pathlib import Path
 from gaisnet.errors import MismatchError
 from gaisnet.models import FoundationModel
 from gaisnet.models.identity import model_fingerprint, weights_sha256
+from gaisnet.planner import at_rank, profile_at_rank
 from gaisnet.planner.cost import CostModel
 from gaisnet.schema.files import read_model, resolve, sha256_file
 from gaisnet.schema.fleet import Device, Fleet
@@ -65,17 +66,22 @@ def read_plan(path: Path) -> PlanFiles:
     profile = read_model(_unchanged(path, inputs.profile, "profile"), Profile)
     if profile.model is None:
         raise MismatchError("the profile has no model part", where=inputs.profile.path)
+    job = read_model(_unchanged(path, inputs.job, "job"), Job)
     files = PlanFiles(
         plan=plan,
         path=path,
         sha256=sha256_file(path),
-        job=read_model(_unchanged(path, inputs.job, "job"), Job),
+        job=job,
         job_path=resolve(path, inputs.job.path),
         fleet=read_model(_unchanged(path, inputs.fleet, "fleet"), Fleet),
         fleet_path=resolve(path, inputs.fleet.path),
-        profile=profile.model,
+        profile=at_rank(profile.model, job.tunable),
         device_profiles={
-            device: read_model(_unchanged(path, file, f"profile of {device}"), Profile)
+            device: profile_at_rank(
+                read_model(_unchanged(path, file, f"profile of {device}"), Profile),
+                profile.model,
+                job.tunable,
+            )
             for device, file in sorted(inputs.device_profiles.items())
         },
     )

@@ -11,6 +11,7 @@ from gaisnet.planner.compose import overridden, plan, plan_inputs
 from gaisnet.planner.conflict import Conflict, conflict_of, with_conflict
 from gaisnet.planner.cost import CostModel, compressed_bytes
 from gaisnet.planner.inputs import Inputs, inputs_of, read_inputs
+from gaisnet.planner.ranks import at_rank, profile_at_rank, profiled_ranks
 from gaisnet.planner.robust import replan, with_fallbacks
 from gaisnet.planner.splitting import (
     DeviceFigures,
@@ -40,6 +41,7 @@ __all__ = [
     "TradeoffProblem",
     "TradeoffSolution",
     "UnitCost",
+    "at_rank",
     "compressed_bytes",
     "conflict_of",
     "evaluate_split",
@@ -47,6 +49,8 @@ __all__ = [
     "overridden",
     "plan",
     "plan_inputs",
+    "profile_at_rank",
+    "profiled_ranks",
     "read_inputs",
     "replan",
     "solve_clusters",

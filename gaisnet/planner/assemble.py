@@ -23,7 +23,7 @@ from gaisnet.schema.plan import (
     Slack,
 )
 
-__all__ = ["assemble", "make_roster"]
+__all__ = ["TOOLS", "assemble", "input_files", "make_roster"]
 
 TOOLS = ("gaisnet", "highspy", "numpy", "pulp", "scikit-learn")
 
@@ -51,7 +51,7 @@ def assemble(inputs: Inputs, folder: Path, roster: Roster, choice: Choice) -> Pl
         objective=job.objective,
         n_units=roster.cost.n_units,
         model_fingerprint=inputs.model.fingerprint,
-        inputs=_input_files(inputs, folder),
+        inputs=input_files(inputs, folder),
         clusters=choice.clusters,
         cloud=choice.cloud,
         routes=routing.routes,
@@ -75,7 +75,9 @@ def _held(roster: Roster, choice: Choice) -> dict[str, list[Residence]]:
     return dict(sorted(held.items()))
 
 
-def _input_files(inputs: Inputs, folder: Path) -> PlanInputs:
+def input_files(inputs: Inputs, folder: Path) -> PlanInputs:
+    """Paths relative to ``folder``, and hashes, of all that a plan is made from."""
+
     def entry(path: Path) -> InputFile:
         relative = Path(os.path.relpath(path.resolve(), folder.resolve())).as_posix()
         return InputFile(path=relative, sha256=sha256_file(path))

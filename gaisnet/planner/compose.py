@@ -32,6 +32,7 @@ def plan(
     survive: int | None = None,
     explain: bool = False,
     seed: int | None = None,
+    time_limit_s: float | None = None,
     progress: Progress | None = None,
 ) -> Plan:
     """Who holds what, who is clustered with whom, who serves whom, and the proof.
@@ -51,6 +52,7 @@ def plan(
         survive: Instead of the job's ``robust.survive``.
         explain: Whether the plan's explanation is to be complete, which takes more solves.
         seed: Instead of the job's.
+        time_limit_s: Instead of the job's ``search.time_limit_s``: marks the plan.
         progress: Told what is being worked out, and the share that is done.
 
     Raises:
@@ -61,6 +63,7 @@ def plan(
     inputs = read_inputs(job_path)
     changes: dict[str, Any] = {"scheme": scheme, "objective": objective, "clusters": clusters}
     changes |= {"gap": gap, "slack": slack, "survive": survive, "seed": seed}
+    changes |= {"time_limit_s": time_limit_s}
     folder = Path(output or job_path).parent
     return plan_inputs(overridden(inputs, **changes), folder, explain=explain, progress=progress)
 
@@ -82,6 +85,7 @@ def overridden(
     *,
     clusters: int | None = None,
     gap: float | None = None,
+    time_limit_s: float | None = None,
     slack: Slack | None = None,
     survive: int | None = None,
     **others: Any,
@@ -92,6 +96,7 @@ def overridden(
         inputs: As read.
         clusters: ``clustering.clusters``.
         gap: ``search.gap``.
+        time_limit_s: ``search.time_limit_s``.
         slack: ``constraints.memory_slack`` and ``time_slack``.
         survive: ``robust.survive``.
         others: Fields of the job itself. What is None stays as it is.
@@ -100,8 +105,9 @@ def overridden(
     changes = {name: value for name, value in others.items() if value is not None}
     if clusters is not None:
         changes["clustering"] = job.clustering.model_copy(update={"clusters": clusters})
-    if gap is not None:
-        changes["search"] = job.search.model_copy(update={"gap": gap})
+    limits = {"gap": gap, "time_limit_s": time_limit_s}
+    limits = {name: value for name, value in limits.items() if value is not None}
+    changes["search"] = job.search.model_copy(update=limits)
     if slack is not None:
         margins = {"memory_slack": slack.memory, "time_slack": slack.time}
         changes["constraints"] = job.constraints.model_copy(update=margins)

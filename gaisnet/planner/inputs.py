@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from gaisnet.errors import InputError, MismatchError
+from gaisnet.planner.ranks import at_rank, profile_at_rank
 from gaisnet.schema.files import read_model, resolve, sha256_file
 from gaisnet.schema.fleet import Fleet
 from gaisnet.schema.job import Job
@@ -49,15 +50,19 @@ def read_inputs(job_path: str | Path) -> Inputs:
             where=str(profile_path),
             hint=f"make one with `gaisnet profile {job.model.source}`",
         )
-    check_profile(job, profile.model, where=str(profile_path))
+    model = at_rank(profile.model, job.tunable)
+    check_profile(job, model, where=str(profile_path))
     check_names(job, fleet, where=str(path))
     paths = {d.id: resolve(fleet_path, d.profile) for d in fleet.devices if d.profile is not None}
     read = {path: read_model(path, Profile) for path in sorted(set(paths.values()))}
     return Inputs(
         job=job,
         fleet=fleet,
-        model=profile.model,
-        device_profiles={device: read[path] for device, path in paths.items()},
+        model=model,
+        device_profiles={
+            device: profile_at_rank(read[path], profile.model, job.tunable)
+            for device, path in paths.items()
+        },
         job_path=path,
         fleet_path=fleet_path,
         profile_path=profile_path,

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TypeVar
 
 from gaisnet.errors import InfeasibleError
 from gaisnet.planner.cost import CostModel
+from gaisnet.planner.memo import Memo
 from gaisnet.schema.fleet import DataShard, Device, Fleet
 from gaisnet.schema.job import Job
 from gaisnet.schema.plan import Owner
 
 __all__ = ["Roster"]
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,6 +25,19 @@ class Roster:
     job: Job
     fleet: Fleet
     cost: CostModel
+    memo: Memo = field(default_factory=Memo)
+    """Of problems that were solved before, with these or other figures."""
+
+    def recall(self, question: str, solve: Callable[[], T]) -> T:
+        """What ``solve`` finds, now or before; it may depend on the question, costs and fleet."""
+        return self.memo.recall((self.cost, self.fleet), question, solve)
+
+    @property
+    def question(self) -> str:
+        """The job without what neither clusters nor splits depend on: how often is averaged."""
+        tuning = {"local_steps": 1, "cloud_every": 1, "rounds": 1}
+        fine_tuning = self.job.fine_tuning.model_copy(update=tuning)
+        return self.job.model_copy(update={"fine_tuning": fine_tuning}).model_dump_json()
 
     @property
     def owners(self) -> tuple[Device, ...]:

@@ -9,6 +9,7 @@ import torch
 from gaisnet.profiler.analysis import Optimizer
 from gaisnet.profiler.device import profile_device, software_versions
 from gaisnet.profiler.model_part import profile_model
+from gaisnet.profiler.ranks import with_ranks
 from gaisnet.progress import Progress, silent
 from gaisnet.schema.model import LoraSpec, ModelSpec, TunableSpec
 from gaisnet.schema.profile import Profile
@@ -25,6 +26,7 @@ def make_profile(
     optimizer: Optimizer = "adamw",
     batch_sizes: Sequence[int] = (1, 4),
     tokens: int | None = None,
+    ranks: Sequence[int] = (),
     times: bool = True,
     measure_device: bool = True,
     device: str | None = None,
@@ -40,6 +42,7 @@ def make_profile(
         optimizer: What updates them.
         batch_sizes: Batch sizes to time.
         tokens: Sequence length, for text.
+        ranks: Other ranks of LoRA to count too, for jobs that ask for them.
         times: Whether to time the model.
         measure_device: Whether to measure the device as well.
         device: ``cpu`` or ``cuda``; by default the GPU if there is one.
@@ -70,6 +73,8 @@ def make_profile(
             threads=threads,
             progress=_scaled(show, share, 1.0),
         )
+    if model is not None and ranks:
+        model = with_ranks(model, ranks, tokens=tokens, seed=seed, progress=show)
     return Profile(device=part, model=model, seed=seed, tool_versions=software_versions())
 
 

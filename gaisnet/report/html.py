@@ -10,6 +10,7 @@ import jinja2
 
 from gaisnet.report import charts, units
 from gaisnet.report.explanation_view import explanation_rows
+from gaisnet.report.front_view import FRONT_TITLE, front_caption, front_headline, front_rows
 from gaisnet.report.holdings import holdings
 from gaisnet.report.leakage_view import as_bits_per_s
 from gaisnet.report.plan_view import plan_warnings
@@ -17,6 +18,7 @@ from gaisnet.report.profile_page import profile_charts
 from gaisnet.report.profile_view import heat, unit_cost
 from gaisnet.report.robust_view import fallback_rows, loss_line
 from gaisnet.report.run_record import RunRecord, by_tier
+from gaisnet.schema.front import Front
 from gaisnet.schema.plan import DevicePrediction, Plan
 from gaisnet.schema.profile import ModelPart, Profile
 
@@ -25,12 +27,14 @@ __all__ = ["report_html"]
 _MOST_LINKS = 20
 
 
-def report_html(subject: Profile | Plan | RunRecord) -> str:
+def report_html(subject: Front | Profile | Plan | RunRecord) -> str:
     """The page of a profile, a plan or a run; everything from outside is escaped."""
     if isinstance(subject, RunRecord):
         return _render("run.html", **_run(subject))
     if isinstance(subject, Plan):
         return _render("plan.html", **_plan(subject))
+    if isinstance(subject, Front):
+        return _render("front.html", **_front(subject))
     return _render("profile.html", **_profile(subject))
 
 
@@ -125,6 +129,19 @@ def _memory_bar(device: DevicePrediction) -> charts.Bar:
 def _link_bars(links: Sequence[tuple[str, str, int]]) -> tuple[charts.Bar, ...]:
     shown = links[:_MOST_LINKS]
     return charts.bars([(f"{a} → {b}", sent, units.as_bytes(sent)) for a, b, sent in shown])
+
+
+def _front(front: Front) -> dict[str, Any]:
+    heads, rows = front_rows(front)
+    return {
+        "title": f"Search {front.name}",
+        "front": front,
+        "headline": front_headline(front),
+        "heads": heads,
+        "rows": rows,
+        "table_title": FRONT_TITLE,
+        "caption": front_caption(front),
+    }
 
 
 def _profile(profile: Profile) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from pathlib import Path
 from gaisnet.schema.base import Strict
 from gaisnet.schema.files import write_atomic
 from gaisnet.schema.fleet import Fleet
+from gaisnet.schema.front import Front
 from gaisnet.schema.job import Job
 from gaisnet.schema.plan import Plan
 from gaisnet.schema.profile import Profile
@@ -21,6 +22,7 @@ _MODELS: dict[str, type[Strict]] = {
     "job": Job,
     "profile": Profile,
     "plan": Plan,
+    "front": Front,
     "run-manifest": RunManifest,
     "run-metrics": RoundMetrics,
     "run-service-metrics": ServiceMetrics,

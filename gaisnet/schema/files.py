@@ -21,6 +21,7 @@ __all__ = [
     "MAX_FILE_BYTES",
     "canonical_json",
     "check_writable",
+    "make_folder",
     "read_bytes",
     "read_lines",
     "read_model",
@@ -174,6 +175,20 @@ def check_writable(path: StrPath, *, force: bool = False) -> None:
         raise OutputError(
             f"there is no folder {target.parent}", where=str(path), hint="make the folder first"
         )
+
+
+def make_folder(path: StrPath) -> None:
+    """Makes a folder and those above it, where they are not there.
+
+    Raises:
+        OutputError: It cannot be made.
+    """
+    try:
+        Path(path).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(
+            f"the folder cannot be made: {error.strerror}", where=str(path)
+        ) from error
 
 
 def write_atomic(path: StrPath, data: bytes | str, *, force: bool = False) -> None:

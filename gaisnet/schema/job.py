@@ -27,10 +27,12 @@ __all__ = [
     "FineTuning",
     "Intra",
     "Job",
+    "Measure",
     "Objective",
     "OptimizerSpec",
     "RobustSpec",
     "Scheme",
+    "SearchSpace",
     "SearchSpec",
     "Service",
     "SgdSpec",
@@ -44,6 +46,7 @@ Intra = Literal["sequential", "merge"]
 Aggregator = Literal["fedavg", "ffa_lora", "fedex_lora", "trimmed_mean", "median"]
 Compression = Literal["none", "int8", "int4"]
 Objective = Literal["latency", "period", "makespan", "energy"]
+Measure = Literal["time", "energy", "bytes", "memory", "leakage", "rank", "bits", "interval"]
 
 
 class SgdSpec(Strict):
@@ -202,6 +205,37 @@ class RobustSpec(Strict):
     """What it costs a re-plan to move the whole model once, in steps of the cluster hit."""
 
 
+class SearchSpace(Strict):
+    """What ``gaisnet plan --search`` varies; a field without values gets some near the job's.
+
+    Who is in which cluster, where it is cut and who serves whom is never searched for: that is
+    solved exactly for every combination.
+    """
+
+    clusters: tuple[PositiveCount, ...] | None = None
+    """By default 1 to the number of owners, at most 16, unless the job fixes it."""
+    objective: tuple[Objective, ...] | None = None
+    """What splits minimise: by default the job's, and energy."""
+    topology: tuple[Topology, ...] | None = None
+    """By default the job's: under ``vanilla`` labels leave their owners, which you must want."""
+    min_head_units: tuple[PositiveCount, ...] | None = None
+    """Depth floors of the head, against leakage: by default the job's and two more."""
+    min_tail_units: tuple[PositiveCount, ...] | None = None
+    """By default the job's."""
+    batch_size: tuple[PositiveCount, ...] | None = None
+    """By default the job's, its half and its double."""
+    microbatches: tuple[PositiveCount, ...] | None = None
+    """By default the job's."""
+    rank: tuple[PositiveCount, ...] | None = None
+    """Of LoRA: by default all that the profile has figures of."""
+    compression: tuple[Compression, ...] | None = None
+    """By default all."""
+    local_steps: tuple[PositiveCount, ...] | None = None
+    """By default the job's, half and double as many."""
+    cloud_every: tuple[PositiveCount, ...] | None = None
+    """By default the job's, and its double."""
+
+
 class SearchSpec(Strict):
     """How hard the planner tries."""
 
@@ -211,6 +245,11 @@ class SearchSpec(Strict):
     """Search nodes per split: reproducible, unlike a wall-clock limit."""
     time_limit_s: Positive | None = None
     """Opt-in wall-clock limit per split; marks the plan as not reproducible."""
+    space: SearchSpace = SearchSpace()
+    """Of ``gaisnet plan --search``."""
+    measures: Annotated[tuple[Measure, ...], Field(min_length=1)] | None = None
+    """What plans are compared by; by default time, energy, bytes, memory, leakage if the profile
+    has it, and of rank, bits and interval those that vary."""
 
 
 class Service(Strict):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from gaisnet.schema.base import (
     Bytes,
@@ -27,6 +27,8 @@ __all__ = [
     "ModelPart",
     "Power",
     "Profile",
+    "RankPart",
+    "RankUnit",
     "Spread",
     "Timing",
     "UnitPart",
@@ -133,6 +135,29 @@ class UnitPart(Strict):
     """The same in process CPU time."""
 
 
+class RankUnit(Strict):
+    """What of a unit depends on LoRA's rank; see ``UnitPart``."""
+
+    parameters: Count
+    tunable_parameters: Count
+    forward_flops: Count
+    backward_flops: Count
+    weight_bytes: Bytes
+    gradient_bytes: Bytes
+    optimizer_bytes: Bytes
+    lora_a_bytes: Bytes
+    saved_activation_bytes: Bytes
+    working_bytes: Bytes
+
+
+class RankPart(Strict):
+    """The same model with LoRA of another rank, counted just as the profile itself."""
+
+    r: PositiveCount
+    fingerprint: Sha256
+    units: Annotated[tuple[RankUnit, ...], Field(min_length=1)]
+
+
 class EndToEnd(Strict):
     """The sum of the units' times against a whole step, at one batch size."""
 
@@ -176,6 +201,15 @@ class ModelPart(Strict):
     warnings: tuple[str, ...] = ()
     leakage: tuple[LeakageRow, ...] = ()
     """One row a cut, if it was asked for with a sample of data."""
+    ranks: tuple[RankPart, ...] = ()
+    """Other ranks of LoRA that a job may ask for, if they were counted too."""
+
+    @model_validator(mode="after")
+    def _ranks_have_every_unit(self) -> ModelPart:
+        short = [part.r for part in self.ranks if len(part.units) != len(self.units)]
+        if short:
+            raise ValueError(f"ranks {short} have not as many units as the model")
+        return self
 
 
 class Profile(Strict):

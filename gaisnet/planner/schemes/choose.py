@@ -7,7 +7,13 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from gaisnet.errors import InfeasibleError
-from gaisnet.planner.chains import ClusterSplit, is_splittable, overflow, split_cluster
+from gaisnet.planner.chains import (
+    ClusterSplit,
+    SplitTask,
+    is_splittable,
+    overflow,
+    split_cluster,
+)
 from gaisnet.planner.mend import infeasible_split
 from gaisnet.planner.partition import Partition, partition
 from gaisnet.planner.predict import RoundFigures, predict_round
@@ -167,7 +173,7 @@ def _hfsl(roster: Roster, clusters: int, *, quick: bool = False, explain: bool =
     unclustered: list[InfeasibleError] = []
     for headroom in HEADROOMS[:: len(HEADROOMS) - 1] if quick else HEADROOMS:
         try:
-            found = partition(roster, clusters, headroom, QUICK_STARTS if quick else STARTS)
+            found = _partition(roster, clusters, headroom, QUICK_STARTS if quick else STARTS)
         except InfeasibleError as error:
             unclustered.append(error)
             continue
@@ -178,6 +184,11 @@ def _hfsl(roster: Roster, clusters: int, *, quick: bool = False, explain: bool =
     if not unsplit:
         raise unclustered[0]
     return _settle(roster, unsplit[0], explain=explain and not quick)
+
+
+def _partition(roster: Roster, clusters: int, headroom: float, restarts: int) -> Partition:
+    question = f"partition {clusters} {headroom} {restarts} {roster.question}"
+    return roster.recall(question, lambda: partition(roster, clusters, headroom, restarts))
 
 
 def _settle(roster: Roster, found: Partition, *, explain: bool = False) -> Choice:
@@ -213,12 +224,16 @@ def _split_all(roster: Roster, found: Partition, full_speed: bool, explain: bool
 def _splits(roster: Roster, drafts: Sequence[Draft]) -> list[ClusterSplit] | None:
     splits = []
     for draft in drafts:
-        split = split_cluster(roster.cost, draft.task)
+        split = _split(roster, draft.task)
         if split is None:
             return None
         assert not overflow(roster.cost, draft.task, split.chain), "the split does not fit"
         splits.append(split)
     return splits
+
+
+def _split(roster: Roster, task: SplitTask) -> ClusterSplit | None:
+    return roster.recall(f"split {task!r}", lambda: split_cluster(roster.cost, task))
 
 
 def _failure(roster: Roster, drafts: Sequence[Draft], explain: bool) -> InfeasibleError:
