@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from gaisnet import options as opt
+from gaisnet import search_options as find
 from gaisnet.errors import ModelError, UsageError
 
 if TYPE_CHECKING:
@@ -117,14 +118,14 @@ def plan(
     replan: opt.Replan = None,
     lost: opt.Lost = None,
     bytes_weight: opt.BytesWeight = None,
-    time_limit: opt.TimeLimit = None,
-    search: opt.SearchFor = None,
-    pick: opt.Pick = None,
-    sampler: opt.Sampler = None,
-    storage: opt.Storage = None,
-    study: opt.Study = None,
-    front: opt.FrontFile = None,
-    front_dir: opt.FrontFolder = None,
+    time_limit: find.TimeLimit = None,
+    search: find.SearchFor = None,
+    pick: find.Pick = None,
+    sampler: find.Sampler = None,
+    storage: find.Storage = None,
+    study: find.Study = None,
+    front: find.FrontFile = None,
+    front_dir: find.FrontFolder = None,
     seed: opt.Seed = None,
     format: opt.Form = "text",
     quiet: opt.Quiet = False,
