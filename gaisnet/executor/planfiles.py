@@ -11,6 +11,7 @@ from gaisnet.models import FoundationModel
 from gaisnet.models.identity import model_fingerprint, weights_sha256
 from gaisnet.planner import at_rank, profile_at_rank
 from gaisnet.planner.cost import CostModel
+from gaisnet.planner.routing import FINE_TUNING
 from gaisnet.schema.files import read_model, resolve, sha256_file
 from gaisnet.schema.fleet import Device, Fleet
 from gaisnet.schema.job import Job
@@ -49,8 +50,17 @@ class PlanFiles:
         return self.job.model.model_copy(update={"source": str(source.resolve())})
 
     def cost_model(self) -> CostModel:
-        """The figures that the plan was made with."""
-        return CostModel.from_parts(self.job, self.fleet, self.profile, self.device_profiles)
+        """The figures that the plan was made with, in fine-tuning's share."""
+        whole = CostModel.from_parts(self.job, self.fleet, self.profile, self.device_profiles)
+        if self.job.inference_share is not None or not self.plan.shares:
+            return whole
+        return whole.at_plan_shares(FINE_TUNING, self.plan.shares)
+
+    def service_cost_model(self, service: str) -> CostModel:
+        """The same figures in a service's share."""
+        if self.job.inference_share is not None:
+            return self.cost_model().at_share(self.job.inference_share)
+        return self.cost_model().at_plan_shares(service, self.plan.shares)
 
 
 def read_plan(path: Path) -> PlanFiles:

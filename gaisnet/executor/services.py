@@ -85,7 +85,7 @@ class _Desks:
     def lone_request_s(self, requests: RequestSource) -> float:
         """Virtual seconds of one request that finds the fleet idle."""
         files = self._session.files
-        cost = files.cost_model().at_share(files.job.inference_share)
+        cost = files.service_cost_model(self._service.id)
         clock = ServiceClock(self._session.engine, cost, self._chain)
         self.answer(clock, requests.model_copy(update={"first": 1}), batch_size=1)
         return clock.elapsed_s

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 
 from gaisnet.planner.chains import residences
 from gaisnet.planner.cost import CostModel, Residence
 from gaisnet.planner.inputs import Inputs
-from gaisnet.planner.predict import chain_of, round_links
+from gaisnet.planner.predict import chain_of, predict_round, round_links
 from gaisnet.planner.roster import Roster
-from gaisnet.planner.routing import Routing, route_services
+from gaisnet.planner.routing import FINE_TUNING, Routing, route_services
 from gaisnet.planner.schemes import Choice
+from gaisnet.planner.sharing import share_services
 from gaisnet.schema.files import sha256_file
 from gaisnet.schema.plan import (
     DevicePrediction,
@@ -43,7 +45,8 @@ def assemble(inputs: Inputs, folder: Path, roster: Roster, choice: Choice) -> Pl
     """
     job, limits = roster.job, roster.job.constraints
     held = _held(roster, choice)
-    routing = route_services(roster, choice.clusters, held)
+    routing = _answer(roster, choice, held)
+    roster, choice = _in_its_share(roster, choice, routing)
     return Plan(
         name=job.name,
         scheme=job.scheme,
@@ -56,6 +59,7 @@ def assemble(inputs: Inputs, folder: Path, roster: Roster, choice: Choice) -> Pl
         cloud=choice.cloud,
         routes=routing.routes,
         shares=routing.shares,
+        prices=routing.prices,
         certificates=(*choice.certificates, *routing.certificates),
         predictions=_predictions(roster, choice, held, routing),
         slack=Slack(memory=limits.memory_slack, time=limits.time_slack),
@@ -73,6 +77,26 @@ def _held(roster: Roster, choice: Choice) -> dict[str, list[Residence]]:
         for device, residence in residences(roster.cost, chain).items():
             held.setdefault(device, []).extend(residence)
     return dict(sorted(held.items()))
+
+
+def _answer(roster: Roster, choice: Choice, held: dict[str, list[Residence]]) -> Routing:
+    """Who answers the job's services, in a given share or in the best shares."""
+    share = roster.job.inference_share
+    if not roster.job.services:
+        return Routing(entries={}, cache_bytes={})
+    if share is None:
+        return share_services(roster, choice.clusters, choice.cloud, held)
+    kept = 1.0 - roster.job.constraints.time_slack
+    return route_services(roster, choice.clusters, held, share * kept)
+
+
+def _in_its_share(roster: Roster, choice: Choice, routing: Routing) -> tuple[Roster, Choice]:
+    """The round as long as fine-tuning's own shares make it; given ones are in the cost model."""
+    if roster.job.inference_share is not None or not routing.shares:
+        return roster, choice
+    cost = roster.cost.at_plan_shares(FINE_TUNING, routing.shares)
+    found = predict_round(cost, choice.clusters, choice.cloud, roster.job.fine_tuning)
+    return replace(roster, cost=cost), replace(choice, round=found)
 
 
 def input_files(inputs: Inputs, folder: Path) -> PlanInputs:

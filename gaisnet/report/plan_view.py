@@ -26,6 +26,8 @@ def plan_view(plan: Plan) -> RenderableType:
     parts += [_holders(plan), _steps(plan)]
     if plan.routes:
         parts.append(_services(plan))
+    if plan.prices:
+        parts.append(_prices(plan))
     parts.append(_links(plan))
     if plan.fallbacks:
         parts.append(fallback_table(plan))
@@ -150,6 +152,31 @@ def _services(plan: Plan) -> Table:
         busiest, rate = as_percent(found.utilisation), as_count(found.throughput_per_s)
         met = Text("met", style="green") if found.meets_slo else Text("missed", style="red")
         table.add_row(route.service, route.cluster, route.entry, *times, busiest, rate, met)
+    return table
+
+
+def _prices(plan: Plan) -> Table:
+    """What fine-tuning keeps of each device, and what more of it would buy."""
+    table = compact_table(
+        "What one more percent of a device saves of a round (or its worth in waiting)",
+        "device", "tuning", "compute", "tuning", "links",
+        left=1,
+    )  # fmt: skip
+    price = {(p.device, p.resource): p.round_s_per_percent for p in plan.prices}
+    left = {share.device: share for share in plan.shares if share.user == "fine-tuning"}
+    worth = {device: 0.0 for device, _ in sorted(price)}
+    for (device, _), seconds in price.items():
+        worth[device] += seconds
+    for device in sorted(worth, key=lambda name: (-worth[name], name))[:_MOST_LINKS]:
+        share = left[device]
+        compute_s, link_s = (price.get((device, kind), 0.0) for kind in ("compute", "link"))
+        table.add_row(
+            device,
+            as_percent(share.compute),
+            as_seconds(compute_s),
+            as_percent(share.link),
+            as_seconds(link_s),
+        )
     return table
 
 

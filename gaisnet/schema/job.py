@@ -269,6 +269,10 @@ class Service(Strict):
     """Latency that the requests must meet ..."""
     slo_percentile: Annotated[float, Field(gt=0, lt=100)] | None = None
     """... in this percentile of them; without it in the mean."""
+    delay_weight: NonNegative = 0.0625
+    """What its latency counts, relative to that on the idle fleet, where a round of fine-tuning
+    counts 1, relative to one without services. A sixteenth gives a fifth of a device to a service
+    that is alone there with fine-tuning."""
     data: str | None = None
     """A safetensors file with requests (and ``labels`` to score them); relative to the job."""
 
@@ -294,11 +298,22 @@ class Job(Strict):
     robust: RobustSpec = RobustSpec()
     search: SearchSpec = SearchSpec()
     services: tuple[Service, ...] = ()
-    inference_share: Annotated[float, Field(gt=0, lt=1)] = 0.2
-    """Share of each stage holder's compute and links that is kept for inference, if any."""
+    inference_share: Annotated[float, Field(gt=0, lt=1)] | None = None
+    """Share of each stage holder's compute and links that is kept for inference, if any; by
+    default the plan decides it for each device and service, so that all SLOs hold."""
     evaluation: str | None = None
     """A safetensors file with held-out samples; relative to the job."""
     seed: Count = 0
+
+    @model_validator(mode="after")
+    def _services_want_something(self) -> Job:
+        for service in self.services:
+            if service.slo_s is None and service.delay_weight == 0.0:
+                raise ValueError(
+                    f"service {service.id} needs slo_s or a delay_weight above 0: "
+                    "else nothing gives it a share"
+                )
+        return self
 
     @model_validator(mode="after")
     def _services_have_names(self) -> Job:

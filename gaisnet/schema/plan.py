@@ -31,6 +31,7 @@ __all__ = [
     "Plan",
     "PlanInputs",
     "Predictions",
+    "ResourcePrice",
     "Route",
     "ServicePrediction",
     "Share",
@@ -128,6 +129,17 @@ class Share(Strict):
     """A service's id, or ``fine-tuning``."""
     compute: Fraction
     link: Fraction
+
+
+class ResourcePrice(Strict):
+    """What more of a device would buy, with the routing as it is: the dual price of a resource
+    that fine-tuning and services share."""
+
+    device: Identifier
+    resource: Literal["compute", "link"]
+    """``link``: all links that the device sends on."""
+    round_s_per_percent: NonNegative
+    """Seconds of a round that one percent more of it saves, or their worth in latencies."""
 
 
 class Route(Strict):
@@ -267,6 +279,8 @@ class Plan(Strict):
     """Averages over the edges; by default the first edge does it."""
     routes: tuple[Route, ...] = ()
     shares: tuple[Share, ...] = ()
+    prices: tuple[ResourcePrice, ...] = ()
+    """Where shares are the plan's, not the job's."""
     certificates: tuple[Certificate, ...]
     predictions: Predictions
     slack: Slack = Slack()

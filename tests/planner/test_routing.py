@@ -135,9 +135,9 @@ def test_a_bound_of_an_unfinished_search_still_holds(case: list[list[Option]]) -
 def planned(tmp_path: Path, services: list[dict[str, Any]], **changes: Any) -> Plan:
     fleet = changes.pop("fleet", make_fleet(4))
     model = changes.pop("model", make_model(6))
-    job = make_job(
-        services=services, clustering={"clusters": changes.pop("clusters", 2)}, **changes
-    )
+    share = changes.pop("inference_share", 0.2)
+    clustering = {"clusters": changes.pop("clusters", 2)}
+    job = make_job(services=services, clustering=clustering, inference_share=share, **changes)
     return plan(write_files(tmp_path, job, fleet, model))
 
 
@@ -234,7 +234,7 @@ def test_side_inputs_travel_with_the_prompt_alone(tmp_path: Path) -> None:
         found = []
         for tokens in (1, 5):
             service = {"id": "s", "rate_per_s": 0.01, "prompt_tokens": 4, "output_tokens": tokens}
-            job = make_job(services=[service])
+            job = make_job(services=[service], inference_share=0.2)
             model = make_model(side_input_bytes=side_input_bytes)
             path = write_files(folder / str(tokens), job, make_fleet(), model)
             found.append(plan(path).predictions.services[0].service_s)

@@ -54,9 +54,10 @@ def _transfers(
     latency = np.array([[way.latency_s for way in row] for row in ways]).reshape(shape)
     speed = np.array([[way.bandwidth_bytes_per_s for way in row] for row in ways]).reshape(shape)
     joules = np.array([[way.joules_per_byte for way in row] for row in ways]).reshape(shape)
+    part = np.array([cost.link_share(s) for s in senders]).reshape(-1, 1, 1)
     sent = np.array(payloads, dtype=np.float64)
     with np.errstate(divide="ignore", invalid="ignore"):
-        seconds = latency + sent / cost.share / speed
+        seconds = latency + sent / part / speed
     same = np.array([[s == r for r in receivers] for s in senders], dtype=bool).reshape(shape)
     return np.where((sent == 0.0) | same, 0.0, seconds), joules * sent
 

@@ -28,6 +28,7 @@ from gaisnet.planner.cost.times import (
 from gaisnet.planner.inputs import Inputs, read_inputs
 from gaisnet.schema.fleet import Fleet
 from gaisnet.schema.job import Aggregator, Compression, Job, OptimizerSpec
+from gaisnet.schema.plan import Share
 from gaisnet.schema.profile import ModelPart, Profile
 
 __all__ = ["CostModel"]
@@ -47,7 +48,11 @@ class CostModel:
     secure_aggregation: bool = False
     """Whether owners' modules come masked (``traffic.module_messages``)."""
     share: float = 1.0
-    """Part of every device's compute and of every link that the work in question may use."""
+    """Part of every device's compute and of every link that the work in question may use ..."""
+    compute_shares: Mapping[str, float] = field(default_factory=dict)
+    """... but of these devices' compute ..."""
+    link_shares: Mapping[str, float] = field(default_factory=dict)
+    """... and of the links that these devices send on."""
     _known: dict[tuple[str, str, int], FloatArray] = field(default_factory=dict, repr=False)
     """Arrays over units by device, what they are, and batch size: made once."""
 
@@ -78,12 +83,43 @@ class CostModel:
             optimizer=job.fine_tuning.optimizer,
             compression=job.fine_tuning.compression,
             secure_aggregation=job.fine_tuning.privacy.secure_aggregation,
-            share=1.0 - job.inference_share if job.services else 1.0,
+            share=_left_by_services(job),
         )
 
     def at_share(self, share: float) -> CostModel:
         """The same figures for work that may use ``share`` of compute and links."""
-        return replace(self, share=share, _known={})
+        return replace(self, share=share, compute_shares={}, link_shares={}, _known={})
+
+    def at_shares(self, compute: Mapping[str, float], link: Mapping[str, float]) -> CostModel:
+        """The same figures for work that has its own part of ``share`` of each device named.
+
+        Devices without a part, or with a part of 0, give it all: nothing was divided there.
+
+        Args:
+            compute: Part of each device's compute.
+            link: Part of the links that each device sends on.
+        """
+        mine, sent = (
+            {device: part * self.share for device, part in parts.items() if part > 0.0}
+            for parts in (compute, link)
+        )
+        return replace(self, compute_shares=mine, link_shares=sent, _known={})
+
+    def at_plan_shares(self, user: str, shares: Iterable[Share]) -> CostModel:
+        """The same figures for a service, or fine-tuning, in the shares that a plan gives it."""
+        mine = [share for share in shares if share.user == user]
+        return self.at_shares(
+            {share.device: share.compute for share in mine},
+            {share.device: share.link for share in mine},
+        )
+
+    def compute_share(self, device: str) -> float:
+        """Part of a device's compute that this work may use."""
+        return self.compute_shares.get(device, self.share)
+
+    def link_share(self, sender: str) -> float:
+        """Part of a device's outgoing links that this work may use."""
+        return self.link_shares.get(sender, self.share)
 
     @property
     def n_units(self) -> int:
@@ -108,11 +144,11 @@ class CostModel:
             seconds = unit_times_s(self.devices[device], self.model, direction, batch_size)
             self._known[key] = np.concatenate([[0.0], np.cumsum(seconds)])
         sums = self._known[key]
-        return float(sums[last_unit + 1] - sums[first_unit]) / self.share
+        return float(sums[last_unit + 1] - sums[first_unit]) / self.compute_share(device)
 
     def unit_s(self, device: str, batch_size: int) -> FloatArray:
         """Seconds ``[L]`` of each unit, forward and backward together."""
-        total: FloatArray = self._busy_s(device, batch_size) / self.share
+        total: FloatArray = self._busy_s(device, batch_size) / self.compute_share(device)
         return total
 
     def _busy_s(self, device: str, batch_size: int) -> FloatArray:
@@ -145,7 +181,7 @@ class CostModel:
         if last_unit < first_unit:
             return 0.0
         seconds = update_times_s(self.devices[device], self.model)
-        return float(seconds[first_unit : last_unit + 1].sum()) / self.share
+        return float(seconds[first_unit : last_unit + 1].sum()) / self.compute_share(device)
 
     def energy_j(self, device: str, first_unit: int, last_unit: int, batch_size: int) -> float:
         """Joules of one forward and backward pass of a range of units."""
@@ -173,7 +209,7 @@ class CostModel:
             grown = scaled_flops(self.model.units, "forward", ratio)
             growth = np.divide(grown, flops, out=np.full_like(flops, ratio), where=flops > 0)
             seconds = seconds * growth
-        return float(seconds[first_unit : last_unit + 1].sum()) / self.share
+        return float(seconds[first_unit : last_unit + 1].sum()) / self.compute_share(device)
 
     def decode_s(
         self, device: str, first_unit: int, last_unit: int, sessions: int, context_tokens: int
@@ -194,7 +230,7 @@ class CostModel:
                 moved_s = (unit.weight_bytes + caches) / figures.memory_bandwidth_bytes_per_s
                 busy_s = max(busy_s, moved_s)
             total_s += busy_s + unit.operators * figures.op_overhead_s + figures.unit_overhead_s
-        return total_s / self.share
+        return total_s / self.compute_share(device)
 
     def transfer_s(self, sender: str, receiver: str, n_bytes: float) -> float:
         """``latency + bytes / (share × bandwidth)``; 0 within a device or for no bytes at all.
@@ -203,7 +239,7 @@ class CostModel:
         """
         if sender == receiver or n_bytes == 0:
             return 0.0
-        return self.links.way(sender, receiver).transfer_s(n_bytes / self.share)
+        return self.links.way(sender, receiver).transfer_s(n_bytes / self.link_share(sender))
 
     def transfer_j(self, sender: str, receiver: str, n_bytes: float) -> float:
         """Joules of the same transfer."""
@@ -272,6 +308,13 @@ class CostModel:
         """KV caches of ``sessions`` of ``tokens`` tokens each."""
         per_token = sum(u.kv_bytes_per_token for u in self.model.units[first_unit : last_unit + 1])
         return sessions * tokens * per_token
+
+
+def _left_by_services(job: Job) -> float:
+    """What a given inference share leaves; where none is given, the plan decides it later."""
+    if not job.services or job.inference_share is None:
+        return 1.0
+    return 1.0 - job.inference_share
 
 
 def _as_tuned(model: ModelPart, aggregator: Aggregator) -> ModelPart:

@@ -12,7 +12,7 @@ from gaisnet.planner.roster import Roster
 from gaisnet.schema.job import Service
 from gaisnet.schema.plan import ClusterPlan, Stage
 
-__all__ = ["Option", "Resource", "options_of", "stages_of"]
+__all__ = ["Option", "Resource", "options_of", "stages_of", "visits_of"]
 
 Resource = str | tuple[str, str]
 """A device, or a directed link (sender, receiver)."""
@@ -78,41 +78,48 @@ def stages_of(cluster: ClusterPlan, entry: str, n_units: int) -> list[Stage]:
 def _demand(
     cost: CostModel, cluster: ClusterPlan, entry: str, service: Service
 ) -> Mapping[Resource, float]:
-    """Seconds of one request on each device and link.
+    """Seconds of one request on each device and link."""
+    demand: defaultdict[Resource, float] = defaultdict(float)
+    for resource, seconds in visits_of(cost, cluster, entry, service):
+        demand[resource] += seconds
+    return demand
+
+
+def visits_of(
+    cost: CostModel, cluster: ClusterPlan, entry: str, service: Service
+) -> Iterator[tuple[Resource, float]]:
+    """Each stay of a request at a device or link, in order within a pass.
 
     One pass answers a classification. A generation prefills its prompt, which gives the first
     token, and then passes the chain once for every further token.
     """
     stages = stages_of(cluster, entry, cost.n_units)
-    demand: defaultdict[Resource, float] = defaultdict(float)
     prompt = service.prompt_tokens
     for stage in stages:
         span = stage.device, stage.first_unit, stage.last_unit
-        demand[stage.device] += cost.prefill_s(*span, 1, prompt)
-    _add_hops(cost, stages, entry, (prompt, prompt), demand)
+        yield stage.device, cost.prefill_s(*span, 1, prompt)
+    yield from _hops(cost, stages, entry, (prompt, prompt))
     start = prompt or cost.model.tokens
     for context in range(start + 1, start + service.output_tokens):
         for stage in stages:
             span = stage.device, stage.first_unit, stage.last_unit
-            demand[stage.device] += cost.decode_s(*span, 1, context)
-        _add_hops(cost, stages, entry, (1, 0), demand)
-    return demand
+            yield stage.device, cost.decode_s(*span, 1, context)
+        yield from _hops(cost, stages, entry, (1, 0))
 
 
-def _add_hops(
+def _hops(
     cost: CostModel,
     stages: Sequence[Stage],
     entry: str,
     tokens: tuple[int | None, int | None],
-    demand: defaultdict[Resource, float],
-) -> None:
+) -> Iterator[tuple[Resource, float]]:
     """One pass over the chain's links: tokens of the hidden states, and of the side inputs.
 
     Sessions remember masks and positions, so side inputs travel with the prompt alone.
     """
     for sender, receiver, payload in _payloads(cost, stages, entry, tokens):
         if sender != receiver:
-            demand[sender, receiver] += cost.transfer_s(sender, receiver, payload)
+            yield (sender, receiver), cost.transfer_s(sender, receiver, payload)
 
 
 def _payloads(

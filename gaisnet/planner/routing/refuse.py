@@ -13,7 +13,7 @@ from gaisnet.planner.routing.queueing import Loads
 from gaisnet.schema.job import Service
 from gaisnet.schema.plan import ClusterPlan
 
-__all__ = ["no_cluster", "no_room", "too_slow"]
+__all__ = ["loosest", "no_cluster", "no_room", "too_slow"]
 
 
 def no_cluster(
@@ -64,12 +64,17 @@ def too_slow(choices: Sequence[Sequence[Option]], node_limit: int) -> Infeasible
 
 
 def _loosest(service: Service, least_s: float, when: str) -> InfeasibleError:
+    return loosest(service, least_s, when, "; or a larger inference_share")
+
+
+def loosest(service: Service, least_s: float, when: str, instead: str = "") -> InfeasibleError:
+    """An SLO is too tight: what it would have to be, and what could be changed instead."""
     what = "mean" if service.slo_percentile is None else f"{service.slo_percentile:g}th percentile"
     return InfeasibleError(
         f"service {service.id}: its {what} latency {when} is {least_s:.4g} s at best, "
         f"but slo_s is {service.slo_s:.4g}",
         where=f"services[{service.id}].slo_s",
-        hint=f"the loosest SLO that would do is {least_s:.4g} s; or a larger inference_share",
+        hint=f"the loosest SLO that would do is {least_s:.4g} s{instead}",
     )
 
 

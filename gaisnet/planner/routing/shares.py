@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Collection, Sequence
 
-from gaisnet.planner.roster import Roster
 from gaisnet.planner.routing.options import Option
 from gaisnet.schema.plan import Share
 
@@ -15,7 +14,7 @@ FINE_TUNING = "fine-tuning"
 
 
 def divide_shares(
-    roster: Roster, holders: Collection[str], options: Sequence[Option]
+    kept: float, holders: Collection[str], options: Sequence[Option]
 ) -> tuple[Share, ...]:
     """Shares of compute and links on every device that holds a stage.
 
@@ -31,7 +30,6 @@ def divide_shares(
                 compute[resource][name] = compute[resource].get(name, 0.0) + rate * seconds
             else:
                 link[resource[0]][name] = link[resource[0]].get(name, 0.0) + rate * seconds
-    kept = roster.job.inference_share
     shares = []
     for device in sorted({*holders, *compute, *link}):
         shares.append(Share(device=device, user=FINE_TUNING, compute=1.0 - kept, link=1.0 - kept))

@@ -1,0 +1,146 @@
+"""Linear and mixed-integer programs that grow: rows and columns are added between solves.
+
+PuLP writes a whole model anew for every solve; here HiGHS keeps its own, with its basis.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import highspy
+import numpy as np
+import numpy.typing as npt
+
+from gaisnet.planner.highs import silence_highs_banner
+
+__all__ = ["LinearProgram", "LinearResult"]
+
+FloatArray = npt.NDArray[np.float64]
+FEASIBLE_POINT = 2
+"""HiGHS's ``primal_solution_status`` of a solution."""
+TOLERANCE = 1e-9
+"""Of linear programs: rows of tangents are added where they are broken by more."""
+INFEASIBLE = (
+    highspy.HighsModelStatus.kInfeasible,
+    highspy.HighsModelStatus.kUnboundedOrInfeasible,
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LinearResult:
+    """How a solve ended."""
+
+    found: bool
+    infeasible: bool
+    """Proven."""
+    bound: float
+    """No solution has a smaller objective, by the solver's own proof; inf if infeasible."""
+    nodes: int
+    values: FloatArray
+    """``[columns]``; empty if nothing was found."""
+    row_price: FloatArray
+    """``[rows]`` objective per unit of each row's bound; of linear programs only."""
+
+
+class LinearProgram:
+    """A minimisation on one thread with a fixed seed, so that equal programs end equally."""
+
+    def __init__(self) -> None:
+        silence_highs_banner()
+        self._solver = highspy.Highs()
+        options: dict[str, Any] = {"output_flag": False, "threads": 1, "random_seed": 1}
+        options |= {"parallel": "off", "primal_feasibility_tolerance": TOLERANCE}
+        options |= {"dual_feasibility_tolerance": TOLERANCE}
+        for name, value in options.items():
+            self._solver.setOptionValue(name, value)
+        self._whole: list[int] = []
+        self.columns = 0
+        self.rows = 0
+
+    def variable(
+        self,
+        cost: float = 0.0,
+        lower: float = 0.0,
+        upper: float = math.inf,
+        *,
+        whole: bool = False,
+        rows: Mapping[int, float] | None = None,
+    ) -> int:
+        """A new column, with its coefficients in ``rows`` that are there already."""
+        at, factors = _sparse((rows or {}).items())
+        self._solver.addCol(cost, lower, upper, len(at), at, factors)
+        if whole:
+            self._solver.changeColIntegrality(self.columns, highspy.HighsVarType.kInteger)
+            self._whole.append(self.columns)
+        self.columns += 1
+        return self.columns - 1
+
+    def row(
+        self,
+        terms: Iterable[tuple[int, float]],
+        *,
+        at_least: float = -math.inf,
+        at_most: float = math.inf,
+    ) -> int:
+        """A new row; factors of a column that stands twice are added."""
+        total: dict[int, float] = {}
+        for column, factor in terms:
+            total[column] = total.get(column, 0.0) + factor
+        at, factors = _sparse(total.items())
+        self._solver.addRow(at_least, at_most, len(at), at, factors)
+        self.rows += 1
+        return self.rows - 1
+
+    def bounds(self, column: int, lower: float, upper: float) -> None:
+        """Other bounds of a column."""
+        self._solver.changeColBounds(column, lower, upper)
+
+    def cost(self, column: int, cost: float) -> None:
+        """Another cost of a column."""
+        self._solver.changeColCost(column, cost)
+
+    def limits(self, row: int, at_least: float, at_most: float) -> None:
+        """Other bounds of a row."""
+        self._solver.changeRowBounds(row, at_least, at_most)
+
+    def solve(
+        self, *, relaxed: bool = False, gap: float = 0.0, node_limit: int | None = None
+    ) -> LinearResult:
+        """Minimise.
+
+        Args:
+            relaxed: Whether whole-numbered columns may be fractional.
+            gap: Relative gap at which branch and bound may end.
+            node_limit: Of branch and bound.
+        """
+        solver, whole = self._solver, bool(self._whole) and not relaxed
+        solver.setOptionValue("solve_relaxation", not whole)
+        solver.setOptionValue("mip_rel_gap", gap)
+        solver.setOptionValue("mip_max_nodes", node_limit or 2**31 - 1)
+        solver.run()
+        info, status = solver.getInfo(), solver.getModelStatus()
+        infeasible = status in INFEASIBLE
+        found = not infeasible and int(info.primal_solution_status) == FEASIBLE_POINT
+        bound = float(info.mip_dual_bound if whole else info.objective_function_value)
+        proven = whole or status == highspy.HighsModelStatus.kOptimal
+        solution = solver.getSolution() if found else None
+        values = np.array(solution.col_value if solution else (), dtype=np.float64)
+        priced = solution is not None and not whole
+        price = np.array(solution.row_dual if priced and solution else (), dtype=np.float64)
+        return LinearResult(
+            found=found,
+            infeasible=infeasible,
+            bound=math.inf if infeasible else bound if proven else -math.inf,
+            nodes=max(0, int(info.mip_node_count)) if whole else 0,
+            values=values,
+            row_price=price,
+        )
+
+
+def _sparse(terms: Iterable[tuple[int, float]]) -> tuple[npt.NDArray[np.int32], FloatArray]:
+    pairs = list(terms)
+    at = np.array([column for column, _ in pairs], dtype=np.int32)
+    return at, np.array([factor for _, factor in pairs], dtype=np.float64)
