@@ -2,6 +2,8 @@
 
     python -m benchmarks.planner [--sizes 24x16,32x16,48x32] [--slacks 4,2.5,1.5] [--problems 5]
 
+With ``--peers`` it compares others' placement rules with ``solve_split`` (``benchmarks/peers``).
+
 Units x devices; slack is the devices' memory together over that of the model. Times are CPU
 seconds of this one process, so that a busy machine does not distort them.
 """
@@ -13,6 +15,7 @@ import statistics
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
@@ -104,6 +107,16 @@ def measure(
         yield Row(units, devices, slack, objective, row.cpu_s, row.gaps, infeasible)
 
 
+def compare_peers(arguments: argparse.Namespace) -> None:
+    """The same problems for everybody's rules."""
+    from benchmarks.peers.compare import run
+
+    sizes = [tuple(int(part) for part in size.split("x")) for size in arguments.sizes.split(",")]
+    slacks = [float(slack) for slack in arguments.slacks.split(",")]
+    milp = arguments.milp_seconds, arguments.milp_problems
+    run(random_problem, sizes, slacks, arguments.problems, *milp, arguments.save)
+
+
 def main() -> None:
     """Parse the sizes, and print one line per size, slack and objective."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
@@ -111,7 +124,14 @@ def main() -> None:
     parser.add_argument("--slacks", default="4,2.5,1.5")
     parser.add_argument("--problems", type=int, default=5)
     parser.add_argument("--objectives", default=",".join(OBJECTIVES))
+    parser.add_argument("--peers", action="store_true", help="compare with others' rules")
+    parser.add_argument("--milp-seconds", type=float, default=20.0)
+    parser.add_argument("--milp-problems", type=int, default=1)
+    parser.add_argument("--save", type=Path, help="where --peers keeps its figures (JSON)")
     arguments = parser.parse_args()
+    if arguments.peers:
+        compare_peers(arguments)
+        return
     wanted = [name for name in OBJECTIVES if name in arguments.objectives.split(",")]
     print("units x devices, slack, objective, CPU s median, CPU s most, proven, widest gap")
     for size in arguments.sizes.split(","):
