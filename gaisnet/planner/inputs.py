@@ -94,7 +94,11 @@ def inputs_of(plan: Plan, plan_path: str | Path) -> Inputs:
 def check_names(job: Job, fleet: Fleet, where: str | None = None) -> None:
     """Raises InputError if the job names a device that the fleet lacks."""
     known = {device.id for device in fleet.devices}
-    named = [("constraints.forbidden_devices", d) for d in job.constraints.forbidden_devices]
+    limits = job.constraints
+    named = [("constraints.forbidden_devices", d) for d in limits.forbidden_devices]
+    named += [("constraints.forced_devices", d) for d in limits.forced_devices]
+    named += [("constraints.together_devices", d) for s in limits.together_devices for d in s]
+    named += [("constraints.apart_devices", d) for s in limits.apart_devices for d in s]
     named += [(f"services[{s.id}].origin", s.origin) for s in job.services if s.origin is not None]
     for field, device in named:
         if device not in known:

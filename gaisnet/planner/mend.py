@@ -10,6 +10,7 @@ from gaisnet.planner.chains import SplitTask, is_splittable
 from gaisnet.planner.chains.depths import depths
 from gaisnet.planner.chains.tables import make_body
 from gaisnet.planner.cost import CostModel
+from gaisnet.planner.rules_mend import infeasible_rules
 
 __all__ = ["bytes_text", "infeasible_split", "least"]
 
@@ -29,7 +30,12 @@ def bytes_text(count: float) -> str:
 
 def infeasible_split(cost: CostModel, task: SplitTask) -> InfeasibleError:
     """The error of a cluster that has no split: what binds, and what would mend it."""
-    return _owners_too_small(cost, task) or _short_of_memory(cost, task) or _not_linked(cost, task)
+    return (
+        infeasible_rules(cost, task)
+        or _owners_too_small(cost, task)
+        or _short_of_memory(cost, task)
+        or _not_linked(cost, task)
+    )
 
 
 def _owners_too_small(cost: CostModel, task: SplitTask) -> InfeasibleError | None:

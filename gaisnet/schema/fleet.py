@@ -66,6 +66,11 @@ class Device(Strict):
     """The edge server that coordinates this end device; by default the fleet's first."""
     privacy: Literal["owner", "shared"] = "shared"
     """``owner``: computes on its own data only and never holds a stage for other owners."""
+    trust: NonNegative | None = None
+    """How far others trust it with their data; null: not at all. An owner trusts itself, and who
+    has a figure no lower than its own."""
+    price_per_hour: NonNegative = 0.0
+    """Money for an hour of busy time, in any currency."""
     position_m: tuple[float, float] | None = None
     """Where it stands; the clustering may use it as a feature."""
     data: DataShard | None = None

@@ -16,6 +16,7 @@ from gaisnet.schema.base import (
     PositiveCount,
     Strict,
 )
+from gaisnet.schema.fleet import Tier
 from gaisnet.schema.model import LoraSpec, ModelSpec, TunableSpec
 
 __all__ = [
@@ -30,6 +31,7 @@ __all__ = [
     "Measure",
     "Objective",
     "OptimizerSpec",
+    "PrivacyTier",
     "RobustSpec",
     "Scheme",
     "SearchSpace",
@@ -177,6 +179,16 @@ class ClusteringSpec(Strict):
     max_devices: PositiveCount | None = None
 
 
+class PrivacyTier(Strict):
+    """Who may hold the first units for others; owners hold their heads in any case."""
+
+    first_units: PositiveCount
+    """Units 0 .. first_units - 1 are bound by it."""
+    tiers: tuple[Tier, ...] = ("end", "edge", "cloud")
+    min_trust: NonNegative = 0.0
+    """Least ``trust`` of the fleet's device; without a figure it has none."""
+
+
 class Constraints(Strict):
     """What a plan must respect beyond memory."""
 
@@ -188,6 +200,27 @@ class Constraints(Strict):
     """Most stages of one cluster's body."""
     forbidden_devices: tuple[Identifier, ...] = ()
     """Devices that must hold no stage for others."""
+    forced_devices: tuple[Identifier, ...] = ()
+    """Devices that must hold a stage of the body of every cluster that may use them."""
+    together_devices: tuple[tuple[Identifier, ...], ...] = ()
+    """Sets of devices: in each cluster all of those that may hold a stage of its body do, or none
+    does."""
+    apart_devices: tuple[tuple[Identifier, ...], ...] = ()
+    """Sets of devices of which at most one holds a stage of a cluster's body."""
+    colocated_units: tuple[tuple[Count, ...], ...] = ()
+    """Sets of units that stay on one device: all with the owners, or all in one stage."""
+    privacy_tiers: tuple[PrivacyTier, ...] = ()
+    """Which devices may hold the first units for others."""
+    max_leakage: Fraction | None = None
+    """What a cut may leak to a device that some owner does not trust (``trust`` in the fleet):
+    one less the inversion error of ``gaisnet profile --leakage``; cuts that were not measured
+    leak all."""
+    max_distance_correlation: Fraction | None = None
+    """The same for the distance correlation between raw inputs and what crosses the cut."""
+    step_energy_budget_j: NonNegative | None = None
+    """Most joules of one local step of all owners of a cluster."""
+    step_cost_budget: NonNegative | None = None
+    """Most money for the busy time of such a step, by the fleet's ``price_per_hour``."""
     memory_slack: Fraction = 0.0
     """Share of every device's memory that is kept free."""
     time_slack: Annotated[float, Field(ge=0, lt=1)] = 0.0

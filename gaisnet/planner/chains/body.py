@@ -12,8 +12,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
+from gaisnet.planner.chains.allowances import inner_rules, permitted_segments
 from gaisnet.planner.chains.task import SplitTask
 from gaisnet.planner.splitting import SplitInstance
+from gaisnet.planner.splitting.rules import NO_RULES
 
 __all__ = ["Body", "BoolArray", "FloatArray", "Ways"]
 
@@ -129,7 +131,7 @@ class Body:
         need = added[:, None, :] - before[:, :, None] + working + (owning * ends)[:, None, None]
         ordered = np.triu(np.ones((count, count), dtype=bool))
         room: BoolArray = need <= limit[:, None, None]
-        return room & ordered
+        return room & ordered & permitted_segments(self, head, tail)
 
     def slack_s(self, head: int, tail: int) -> float:
         """Latency beyond the stages of entry and exit that no choice of holders avoids."""
@@ -185,6 +187,8 @@ class Body:
         work_s, work_j = self.work_s + folded, self.work_j + folded / self.task.microbatches
         allowed = np.ones((rows, count), dtype=bool)
         allowed[-1] = False
+        for n, holder in enumerate(self.holders):
+            allowed[n, : max(self.task.rules.barred_units.get(holder, 0) - head, 0)] = False
         return SplitInstance(
             work_s=add(work_s[:, units]),
             work_j=add(work_j[:, units]),
@@ -200,6 +204,12 @@ class Body:
             allowed=allowed,
             max_segments=self.task.max_stages,
             microbatches=self.task.microbatches,
+            colocated_units=tuple(
+                tuple(unit - head for unit in units)
+                for units in self.task.rules.colocated_units
+                if head <= min(units) and max(units) < tail
+            ),
+            rules=inner_rules(self, head, tail) or NO_RULES,
         )
 
     def _capacity(self, head: int, tail: int, roomy: bool) -> FloatArray:

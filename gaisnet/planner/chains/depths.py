@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from gaisnet.planner.chains.allowances import inner_rules
 from gaisnet.planner.chains.body import Body, FloatArray
 from gaisnet.planner.chains.task import SplitTask
 from gaisnet.planner.cost import CostModel
@@ -20,7 +21,9 @@ def depths(n_units: int, task: SplitTask) -> list[tuple[int, int]]:
     pairs = [] if task.needs_body else [(n_units, n_units)]
     if not task.whole and task.holders:
         pairs += _with_body(n_units, task)
-    return [ends for ends in pairs if ends != task.other_ends]
+    return [
+        ends for ends in pairs if ends != task.other_ends and not task.rules.splits_units(*ends)
+    ]
 
 
 def _with_body(n_units: int, task: SplitTask) -> list[tuple[int, int]]:
@@ -42,6 +45,8 @@ def depth_bounds(cost: CostModel, body: Body) -> list[tuple[float, int, int]]:
     bounds = _body_bounds(body) if task.holders else np.zeros((0, 0))
     found = []
     for head, tail in filter(body.may_fit, depths(cost.n_units, task)):
+        if head < tail and inner_rules(body, head, tail) is None:
+            continue
         if head == tail:
             bound = task.value(cost, task.chain(head, tail, ()))
         else:

@@ -16,7 +16,9 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
+from gaisnet.planner.chains.allowances import inner_rules
 from gaisnet.planner.chains.body import Body, BoolArray, FloatArray
+from gaisnet.planner.splitting.rules import NO_RULES
 
 __all__ = ["Refinement"]
 
@@ -81,6 +83,7 @@ class Refinement:
         way_out = (leave.energy_j if energy else leave.through_s)[tail]
         self._entry = _times(factor, way_in, entry.stage_s[head]) + body.ends_moving(head, tail)
         self._leave = _times(factor, way_out, leave.stage_s[tail])
+        self._rules = inner_rules(body, head, tail) or NO_RULES
         self._own_s, self._start_s = body.turn_busy_s(head, tail)
         self._rest = _cheapest_rest(self._cost, self._hop, self._leave)
 
@@ -129,12 +132,13 @@ class Refinement:
 
     def _finish(self, at: _Partial, cost: float, stage_s: FloatArray) -> None:
         leave_s = self.body.leave.turns_s[:, self.ends[1], at.n]
-        if not np.isfinite(self._leave[at.n]):
+        path = (*at.path, (at.n, at.i, self._cost.shape[1] - 1))
+        if not np.isfinite(self._leave[at.n]) or not self._rules.allow(path):
             return
         value = self._bound(cost + self._leave[at.n], np.maximum(stage_s, leave_s))
         if not self._worse(value):
             self.value = value
-            self.path = (*at.path, (at.n, at.i, self._cost.shape[1] - 1))
+            self.path = path
 
     def _branch(self, at: _Partial, ends: IntArray, costs: FloatArray, stages: FloatArray) -> None:
         """Next holders in the order of their bounds; ``ends`` are last units of this segment."""

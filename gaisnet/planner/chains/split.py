@@ -13,6 +13,7 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
+from gaisnet.errors import UnprovenError
 from gaisnet.planner.chains.body import Body
 from gaisnet.planner.chains.depths import depth_bounds
 from gaisnet.planner.chains.refine import Refinement
@@ -67,7 +68,7 @@ class _Best:
 
     def offer(self, cost: CostModel, task: SplitTask, chain: Chain) -> None:
         value = task.value(cost, chain)
-        if value < self.value:
+        if value < self.value and task.allows(cost, chain):
             self.chain, self.value = chain, value
 
 
@@ -118,8 +119,10 @@ def _settle(cost: CostModel, body: Body, ends: tuple[int, int], bound: float, be
     """Solve one depth: offer its best chain, and note its bound."""
     task = body.task
     if ends[0] == ends[1]:
-        best.offer(cost, task, task.chain(*ends, ()))
-        best.settled = min(best.settled, bound)
+        whole = task.chain(*ends, ())
+        if task.allows(cost, whole):
+            best.offer(cost, task, whole)
+            best.settled = min(best.settled, bound)
         return
     if best.warm:
         proven = max(bound, _offer_refined(cost, body, ends, best, WARM_NODES))
@@ -194,7 +197,7 @@ def _search(body: Body, ends: tuple[int, int], roomy: bool, nodes: int) -> Split
             time_limit_s=task.search.time_limit_s,
             gap=min(task.search.gap, 1.0),
         )
-    except ValueError:
+    except UnprovenError:
         return None
 
 

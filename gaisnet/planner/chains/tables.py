@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -24,7 +25,7 @@ def make_body(cost: CostModel, task: SplitTask) -> Body:
     moving, owners_moving = _moving(cost, task)
     taken_bytes, taken_working = _taken(cost, task)
     shape = len(task.holders), cost.n_units
-    return Body(
+    body = Body(
         task=task,
         holders=task.holders,
         work_s=np.array(work_s).reshape(shape) * slow[:, None],
@@ -43,6 +44,19 @@ def make_body(cost: CostModel, task: SplitTask) -> Body:
         taken_bytes=taken_bytes,
         taken_working=taken_working,
     )
+    return _without_leaks(body) if task.rules.leaking else body
+
+
+def _without_leaks(body: Body) -> Body:
+    """No way for what leaks too much into the hands of those who are not trusted with it."""
+    rules, hop_s = body.task.rules, body.hop_s.copy()
+    entry = {name: getattr(body.entry, name).copy() for name in ("through_s", "stage_s", "turns_s")}
+    for n, holder in enumerate(body.holders):
+        for unit in rules.leaking if holder in rules.untrusted else ():
+            hop_s[:, n, unit : unit + 1] = np.inf
+            for ways in entry.values():
+                ways[..., unit + 1, n] = np.inf
+    return replace(body, hop_s=hop_s, entry=replace(body.entry, **entry))
 
 
 def _transfers(

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from gaisnet.planner.chains.moving import Moving
+from gaisnet.planner.chains.rules import NO_RULES, TaskRules, broken
 from gaisnet.planner.chains.step import Chain, step_figures
 from gaisnet.planner.cost import CostModel, Residence
 from gaisnet.schema.job import Intra, Objective, SearchSpec, Topology
@@ -42,6 +43,8 @@ class SplitTask:
     needs_body: bool = False
     """Owners must not hold the whole model (split learning)."""
     objective: Objective = "makespan"
+    rules: TaskRules = NO_RULES
+    """Side constraints."""
     beside: Mapping[str, tuple[Residence, ...]] = field(default_factory=dict)
     """What devices hold for others than this cluster: ``limit_bytes`` is for all of it."""
     moving: Moving | None = None
@@ -62,6 +65,13 @@ class SplitTask:
     def microbatch_size(self) -> int:
         """Samples of one owner in one pass."""
         return self.batch_size // self.microbatches
+
+    def allows(self, cost: CostModel, chain: Chain) -> bool:
+        """Whether a chain obeys the side constraints."""
+        if self.rules == NO_RULES:
+            return True
+        figures = step_figures(cost, chain, self.speed)
+        return not any(broken(self.rules, self.holders, chain, figures))
 
     def value(self, cost: CostModel, chain: Chain) -> float:
         """What a chain of this cluster is judged by: its objective, and the price of moving."""

@@ -9,6 +9,7 @@ from gaisnet.planner.chains import Moving, SplitTask, residences, step_figures
 from gaisnet.planner.cost import Residence, frozen_bytes, unit_bytes
 from gaisnet.planner.predict import chain_of
 from gaisnet.planner.roster import Roster
+from gaisnet.planner.schemes.side_rules import task_rules
 from gaisnet.schema.plan import ClusterPlan, Owner
 
 __all__ = ["Holdings", "held_units", "moved_unit_bytes", "repair_task"]
@@ -105,6 +106,7 @@ def repair_task(
         whole=scheme in ("fl", "central"),
         needs_body=scheme in ("sl", "sfl-v1", "sfl-v2"),
         objective=job.objective,
+        rules=task_rules(roster, names, helpers),
         beside={device: held for device, held in beside.items() if device in devices},
         moving=holdings.moving(cluster.id, devices, bytes_price(roster, cluster, bytes_weight)),
         search=job.search,

@@ -10,6 +10,7 @@ from gaisnet.planner.chains import SplitTask
 from gaisnet.planner.cost import frozen_bytes, unit_bytes
 from gaisnet.planner.partition import Group
 from gaisnet.planner.roster import Roster
+from gaisnet.planner.schemes.side_rules import task_rules
 from gaisnet.schema.job import Intra
 from gaisnet.schema.plan import Owner
 
@@ -102,6 +103,7 @@ def _draft(
         whole=scheme in ("fl", "central"),
         needs_body=scheme in ("sl", "sfl-v1", "sfl-v2"),
         objective=job.objective,
+        rules=task_rules(roster, group.owners, holders),
         search=job.search,
     )
     return Draft(
