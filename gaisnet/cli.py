@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from gaisnet import cluster_options as cluster
 from gaisnet import options as opt
 from gaisnet import search_options as find
 from gaisnet.errors import ModelError, UsageError
@@ -173,6 +174,10 @@ def execute(
     output: opt.RunFolder = None,
     resume: opt.Resume = None,
     engine: opt.Engine = "local",
+    address: opt.Address = None,
+    patience: opt.Patience = 1.0,
+    credentials: cluster.Credentials = None,
+    insecure: cluster.JoinInsecure = False,
     rounds: opt.Rounds = None,
     seed: opt.Seed = None,
     format: opt.Form = "text",
@@ -186,12 +191,17 @@ def execute(
         if resume is not None and output is not None:
             raise UsageError("--resume goes on in the run's own folder", hint="leave out --output")
         with session.progress("executing") as progress:
+            from gaisnet.executor.engines import EngineOptions
             from gaisnet.executor.run import execute as run_plan
 
+            options = EngineOptions(
+                address=address, patience=patience, credentials=credentials, insecure=insecure
+            )
             result = run_plan(
                 plan,
                 run_dir=output,
                 engine=engine,
+                engine_options=options,
                 resume=resume,
                 seed=seed,
                 rounds=rounds,
@@ -255,6 +265,66 @@ def doctor(
         session.answer({**found, "split": split_data(check)})
         if not check.ok:
             raise ModelError("a split of this model differs from the whole", where=model)
+
+
+@app.command()
+def join(
+    address: cluster.JoinAddress,
+    device: cluster.Device,
+    profile: cluster.OwnProfile,
+    head: cluster.Head = False,
+    host: cluster.OwnHost = None,
+    folder: cluster.Folder = None,
+    memory_bytes: cluster.MemoryLimit = None,
+    inline: cluster.Inline = False,
+    credentials: cluster.Credentials = None,
+    insecure: cluster.JoinInsecure = False,
+    format: opt.Form = "text",
+    quiet: opt.Quiet = False,
+) -> None:
+    """Let this device take part in a cluster, until Ctrl-C."""
+    from gaisnet import joining
+    from gaisnet.report import Session
+
+    with Session(format, quiet=quiet) as session:
+        shown = joining.use_credentials(credentials, insecure)
+        from gaisnet.executor.engines.ray.node import NodeSpec
+
+        spec = NodeSpec(
+            device=device,
+            profile=profile,
+            head=head,
+            address=address,
+            host=host,
+            folder=folder,
+            memory_bytes=memory_bytes,
+            inline=inline,
+            credentials=shown,
+        )
+        joining.join(session, spec)
+
+
+@app.command()
+def certs(
+    folder: cluster.AuthorityFolder,
+    device: cluster.CertifiedDevice = None,
+    host: cluster.Hosts = None,
+    renew: cluster.Renew = False,
+    revoke: cluster.Revoked = None,
+    format: opt.Form = "text",
+    quiet: opt.Quiet = False,
+) -> None:
+    """Make certificates and a token for the devices of a cluster, or make them anew."""
+    from gaisnet import joining
+    from gaisnet.report import Session
+
+    with Session(format, quiet=quiet) as session:
+        if renew or revoke:
+            joining.renew(session, folder, revoke or [])
+        elif device is None:
+            raise UsageError("nobody is to be admitted", hint="give --device, or --renew")
+        else:
+            joining.admit(session, folder, device, host or [])
 
 
 def main() -> None:

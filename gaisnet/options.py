@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from gaisnet.schema.plan import Slack
 
 __all__ = [
+    "Address",
     "Alpha",
     "BatchSizes",
     "Bottleneck",
@@ -46,6 +47,7 @@ __all__ = [
     "Optimizer",
     "Output",
     "PageFile",
+    "Patience",
     "PlanFile",
     "PromptTokens",
     "Quiet",
@@ -217,7 +219,18 @@ RunFolder = Annotated[
 Resume = Annotated[
     Path | None, Option("--resume", metavar="RUN", help="Go on with the run in this folder.")
 ]
-Engine = Annotated[Literal["local"], Option("--engine", help="local: all in this process.")]
+Engine = Annotated[
+    Literal["local", "ray"],
+    Option("--engine", help="local: all in this process; ray: a process on every device."),
+]
+Address = Annotated[
+    str | None,
+    Option("--address", metavar="HOST:PORT", help="ray: the head of the devices' cluster."),
+]
+Patience = Annotated[
+    float,
+    Option("--patience", min=0.1, help="ray: factor of the times after which a device is lost."),
+]
 Rounds = Annotated[int | None, Option("--rounds", min=1, help="How many; else the job's.")]
 Subject = Annotated[
     Path, Argument(metavar="PROFILE|PLAN|RUN", help="A profile, a plan, or a run's folder.")

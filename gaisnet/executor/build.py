@@ -24,7 +24,7 @@ from gaisnet.models import FoundationModel, tunable_state
 from gaisnet.schema.job import FineTuning
 from gaisnet.schema.plan import Owner, Plan
 
-__all__ = ["Site", "build_services", "domains_of", "gather_data"]
+__all__ = ["Site", "build_services", "devices_of", "domains_of", "gather_data"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,6 +62,14 @@ def gather_data(dispatcher: Dispatcher, plan: Plan) -> None:
     for owner in (owner for cluster in plan.clusters for owner in cluster.owners):
         if owner.shards != (owner.device,):
             _gather(dispatcher, owner)
+
+
+def devices_of(plan: Plan) -> tuple[str, ...]:
+    """Every device that a plan uses, sorted."""
+    found = {stop.address.device for c in plan.clusters for stop in stops_of(c, plan.n_units)}
+    found |= {shard for c in plan.clusters for owner in c.owners for shard in owner.shards}
+    found |= {cluster.edge for cluster in plan.clusters} | {cloud_of(plan)}
+    return tuple(sorted(found | {route.entry for route in plan.routes}))
 
 
 def domains_of(plan: Plan, personal: bool) -> tuple[str, ...]:

@@ -5,7 +5,7 @@ The algorithms speak to a ``Dispatcher`` alone; keeping virtual time is the obse
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
@@ -42,6 +42,10 @@ class Observer(Protocol):
         """Something that takes no time happened after ``after``; returns the task's id."""
 
 
+_Entry = Callable[[Observer, Sequence[int]], int]
+"""Tells an observer of a task, given its ids of those before, and returns its id."""
+
+
 class Dispatcher:
     """An engine, with dependencies kept for an observer.
 
@@ -50,16 +54,23 @@ class Dispatcher:
     runs the algorithm goes on only when it has read.
     """
 
-    def __init__(self, engine: Engine, observer: Observer | None = None) -> None:
+    def __init__(self, engine: Engine) -> None:
         self.engine = engine
-        self._observer = observer
+        self._observer: Observer | None = None
+        self._journal: list[_Entry] = []
         self._last: dict[tuple[Address, str], int] = {}
         self._scope: str | None = None
         self._read: dict[str, int] = {}
 
     def observe(self, observer: Observer | None) -> None:
-        """Keep account with ``observer`` from now on; nothing before it counts."""
-        self._observer = observer
+        """Keep account with ``observer`` from now on; nothing before it counts.
+
+        The one before is told now of all that was issued since: while an engine is at work,
+        nobody waits to learn how large a frame is.
+        """
+        if self._observer is not None:
+            _tell(self._observer, self._journal)
+        self._observer, self._journal = observer, []
         self._last.clear()
         self._read.clear()
 
@@ -75,9 +86,7 @@ class Dispatcher:
     def read(self, reply: Reply) -> Mapping[str, Any]:
         """The values of a reply; later calls of the scope are issued when they are there."""
         if self._scope is not None and reply.task is not None:
-            before = _known([self._read.get(self._scope), reply.task])
-            assert self._observer is not None
-            self._read[self._scope] = self._observer.waited(before)
+            self._read[self._scope] = self._wait(self._read.get(self._scope), reply.task)
         return reply.values
 
     def call(
@@ -93,7 +102,7 @@ class Dispatcher:
         """``Engine.call``; ``keys`` name the parts of the service (stages) that it concerns."""
         reply = self.engine.call(address, method, *arguments, parcels=parcels, makes=makes)
         if self._observer is not None:
-            self._note(self._observer, address, parcels, keys, work, reply)
+            self._note(address, parcels, keys, work, reply)
         return reply
 
     def send(self, parcel: Parcel, receiver: Address) -> Parcel:
@@ -101,8 +110,10 @@ class Dispatcher:
         sent = self.engine.send(parcel, receiver)
         if self._observer is not None:
             after = _known([parcel.task])
-            sender, size = parcel.address.device, parcel.frame_bytes
-            sent.task = self._observer.moved(sender, receiver.device, size, after)
+            sender, there, size = parcel.address.device, receiver.device, parcel.size()
+            sent.task = self._enter(
+                lambda observer, ids: observer.moved(sender, there, size(), _of(ids, after))
+            )
         return sent
 
     def fetch(self, parcel: Parcel) -> Buffer:
@@ -111,7 +122,6 @@ class Dispatcher:
 
     def _note(
         self,
-        observer: Observer,
         address: Address,
         parcels: Sequence[Parcel],
         keys: Sequence[str],
@@ -122,13 +132,33 @@ class Dispatcher:
         before.append(self._read.get(self._scope or ""))
         after = _known([*(parcel.task for parcel in parcels), *before])
         if work is None:
-            task = observer.waited(after)
+            task = self._wait(*after)
         else:
-            task = observer.computed(address.device, work, after)
+            task = self._enter(
+                lambda observer, ids: observer.computed(address.device, work, _of(ids, after))
+            )
         self._last.update({(address, key): task for key in keys})
         reply.task = task
         for parcel in reply.parcels:
             parcel.task = task
+
+    def _wait(self, *before: int | None) -> int:
+        after = _known(before)
+        return self._enter(lambda observer, ids: observer.waited(_of(ids, after)))
+
+    def _enter(self, entry: _Entry) -> int:
+        self._journal.append(entry)
+        return len(self._journal) - 1
+
+
+def _tell(observer: Observer, journal: Sequence[_Entry]) -> None:
+    ids: list[int] = []
+    for entry in journal:
+        ids.append(entry(observer, ids))
+
+
+def _of(ids: Sequence[int], tasks: Sequence[int]) -> list[int]:
+    return [ids[task] for task in tasks]
 
 
 def _known(tasks: Sequence[int | None]) -> list[int]:

@@ -16,13 +16,15 @@ from gaisnet.errors import (
     RunError,
     UsageError,
 )
+from gaisnet.executor.build import devices_of
 from gaisnet.executor.checkpoint import Checkpoint, Checkpoints
-from gaisnet.executor.engines import make_engine
+from gaisnet.executor.engines import Engine, EngineOptions, make_engine
 from gaisnet.executor.export import frozen_sha256, states_sha256
 from gaisnet.executor.planfiles import PlanFiles, read_plan
 from gaisnet.executor.runfolder import RunFolder
 from gaisnet.executor.services import answer_services
 from gaisnet.executor.session import Session
+from gaisnet.schema.plan import Plan
 from gaisnet.schema.run import Event, RoundMetrics, RunManifest, ServiceMetrics
 
 __all__ = ["RunResult", "execute"]
@@ -45,7 +47,8 @@ def execute(
     plan_path: str | Path | None,
     *,
     run_dir: str | Path | None = None,
-    engine: str = "local",
+    engine: str | Engine = "local",
+    engine_options: EngineOptions | None = None,
     resume: str | Path | None = None,
     seed: int | None = None,
     rounds: int | None = None,
@@ -56,7 +59,9 @@ def execute(
     Args:
         plan_path: What ``gaisnet plan`` wrote; may be left out to resume.
         run_dir: Folder for the run; by default ``NAME-run`` beside the plan.
-        engine: ``local``: everything in this process.
+        engine: ``local``: everything in this process; ``ray``: a process on every device. Or
+            an engine that the caller has, and closes.
+        engine_options: Of the engine ray.
         resume: Folder of a run that was interrupted: it goes on from its newest intact
             checkpoint, bit for bit as if nothing had happened.
         seed: Of the order of samples, instead of the plan's.
@@ -68,13 +73,14 @@ def execute(
         InputError: A file is missing or malformed.
         MismatchError: The plan fits its inputs, the model or the fleet no longer.
         ModelError: The model cannot be loaded or cut.
+        SecurityError: Other machines are to take part, without credentials.
         RunError: The run failed, or the disk is full; its hint is the command that resumes it.
         QuorumError: Too few updates were fit to be averaged; likewise.
         InterruptedRunError: Ctrl-C; likewise.
     """
     files = read_plan(_plan_path(plan_path, resume))
     run = _Run(files, _folder(files, run_dir, resume), on_event, resumed=resume is not None)
-    return run.execute(engine, seed, rounds)
+    return run.execute(_Workers(engine, engine_options or EngineOptions()), seed, rounds)
 
 
 def _plan_path(plan_path: str | Path | None, resume: str | Path | None) -> Path:
@@ -90,6 +96,34 @@ def _folder(files: PlanFiles, run_dir: str | Path | None, resume: str | Path | N
     if resume is not None:
         return Path(resume)
     return Path(run_dir) if run_dir else files.path.parent / f"{files.plan.name}-run"
+
+
+@dataclass(frozen=True)
+class _Workers:
+    """The engine that a run is given, or what it is to be made of."""
+
+    engine: str | Engine
+    options: EngineOptions
+
+    @contextmanager
+    def at_work(self, plan: Plan) -> Iterator[Engine]:
+        """The engine; if it was made here, it is closed afterwards."""
+        if not isinstance(self.engine, str):
+            yield self.engine
+            return
+        step_s = max((step.makespan_s for step in plan.predictions.steps), default=0.0)
+        made = make_engine(self.engine, devices_of(plan), self.options, step_s=step_s)
+        try:
+            yield made
+        finally:
+            made.close()
+
+    @property
+    def command(self) -> str:
+        """What resumes a run on the same engine."""
+        name = self.engine if isinstance(self.engine, str) else self.engine.name
+        engine, address = "" if name == "local" else f" --engine {name}", self.options.address
+        return f"gaisnet execute{engine}" + (f" --address {address}" if address else "")
 
 
 class _Run:
@@ -110,19 +144,16 @@ class _Run:
         self._resumed = resumed
         self._manifest: RunManifest
 
-    def execute(self, engine: str, seed: int | None, rounds: int | None) -> RunResult:
+    def execute(self, given: _Workers, seed: int | None, rounds: int | None) -> RunResult:
         """See ``execute`` above."""
         if not self._resumed:
             self._folder.refuse_existing()
         seed, rounds = self._settle(seed, rounds)
-        workers = make_engine(engine)
-        try:
-            session = Session(self._files, workers, self._run_id(seed), seed, rounds)
-            checkpoint = self._begin(session, engine, rounds)
-            with self._told_on_failure():
+        with given.at_work(self._files.plan) as engine:
+            session = Session(self._files, engine, self._run_id(seed), seed, rounds)
+            checkpoint = self._begin(session, engine.name, rounds)
+            with self._told_on_failure(given.command):
                 services = self._work(session, checkpoint, rounds)
-        finally:
-            workers.close()
         return RunResult(
             run_dir=self._folder.path,
             manifest=self._manifest,
@@ -223,9 +254,9 @@ class _Run:
         self._folder.write_manifest(self._manifest)
 
     @contextmanager
-    def _told_on_failure(self) -> Iterator[None]:
+    def _told_on_failure(self, command: str) -> Iterator[None]:
         """Whatever ends the run is written down, and the error says how to go on."""
-        resume = f"gaisnet execute --resume {self._folder.path}"
+        resume = f"{command} --resume {self._folder.path}"
         try:
             yield
         except KeyboardInterrupt:

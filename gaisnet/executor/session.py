@@ -98,6 +98,7 @@ class Session:
         )
         build_services(self.engine, site)
         gather_data(self._dispatcher, files.plan)
+        self.engine.settle()
         tunable = files.job.tunable
         dropout = isinstance(tunable, LoraSpec) and tunable.dropout > 0
         settings = Settings(fine_tuning=tuning, seed=self.seed, dropout=dropout)

@@ -6,7 +6,7 @@ import pytest
 
 from gaisnet.errors import RunError, UsageError
 from gaisnet.executor.blueprints import ProbeBlueprint
-from gaisnet.executor.engines import Address, Engine, LocalEngine, make_engine
+from gaisnet.executor.engines import Address, Engine, EngineOptions, LocalEngine, make_engine
 from gaisnet.executor.holder import Holder
 from gaisnet.executor.mailbox import Moment
 from gaisnet.executor.meter import add_traffic
@@ -84,7 +84,7 @@ def test_other_engines_are_a_usage_error():
     with pytest.raises(UsageError, match="no engine 'gpu'"):
         make_engine("gpu")
     with pytest.raises(UsageError, match="no address"):
-        make_engine("local", address="127.0.0.1:6379")
+        make_engine("local", options=EngineOptions(address="127.0.0.1:6379"))
 
 
 def test_a_holder_refuses_what_it_does_not_hold():

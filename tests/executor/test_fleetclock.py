@@ -39,6 +39,7 @@ def round_s(clusters: list, figures: object = None, **tuning: object) -> float:
     clock = FleetClock(figures or Figures())
     fleet.dispatcher.observe(clock)
     fleet.tune(1)
+    fleet.dispatcher.observe(None)
     return clock.elapsed_s()
 
 

@@ -1,7 +1,16 @@
 """Engines: where services run and how frames travel."""
 
 from gaisnet.executor.engines.base import Address, Answer, Engine, Parcel, Reply
-from gaisnet.executor.engines.choose import make_engine
+from gaisnet.executor.engines.choose import EngineOptions, make_engine
 from gaisnet.executor.engines.local import LocalEngine
 
-__all__ = ["Address", "Answer", "Engine", "LocalEngine", "Parcel", "Reply", "make_engine"]
+__all__ = [
+    "Address",
+    "Answer",
+    "Engine",
+    "EngineOptions",
+    "LocalEngine",
+    "Parcel",
+    "Reply",
+    "make_engine",
+]

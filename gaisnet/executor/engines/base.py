@@ -9,7 +9,7 @@ An error may surface at any later wait. No wait is without a bound.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -62,6 +62,9 @@ class Parcel(Protocol):
     @property
     def frame_bytes(self) -> int:
         """Its size; an engine may wait here until the frame is made."""
+
+    def size(self) -> Callable[[], int]:
+        """What gives ``frame_bytes`` later, without keeping the frame itself."""
 
 
 class Reply(Protocol):

@@ -2,55 +2,76 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
 
 from gaisnet.errors import UsageError
 from gaisnet.executor.engines.base import Engine
 from gaisnet.executor.engines.local import LocalEngine
+from gaisnet.security import credentials_from
 
-__all__ = ["make_engine"]
+__all__ = ["EngineOptions", "make_engine"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class EngineOptions:
+    """What the engine ray can be told; the local one has nothing to choose."""
+
+    address: str | None = None
+    """Of the cluster's head; without it all devices' processes run on this machine."""
+    patience: float = 1.0
+    """Factor of all times after which a device that does not answer, or takes far longer than
+    planned, is lost."""
+    credentials: Path | None = None
+    """Folder with this device's credentials, for an address."""
+    insecure: bool = False
+    """Whether to go to an address without any."""
 
 
 def make_engine(
     name: str,
     devices: Iterable[str] = (),
+    options: EngineOptions | None = None,
     *,
-    address: str | None = None,
     step_s: float = 0.0,
-    patience: float = 1.0,
 ) -> Engine:
     """A new engine.
 
     Args:
         name: ``local`` or ``ray``.
         devices: Those that services will be placed on.
-        address: ray: of the cluster's head; without it a cluster is started on this machine.
-        step_s: ray: planned seconds of a local step; what takes far longer is lost.
-        patience: ray: factor of all bounds that follow from it.
+        options: Of the engine ray.
+        step_s: Planned seconds of a local step; what takes far longer is lost.
 
     Raises:
         UsageError: There is no engine of that name, or its package is not installed.
+        SecurityError: An address is given, but neither credentials nor the wish for none.
         RunError: It does not start.
         MismatchError: A device is not there.
     """
+    options = options or EngineOptions()
     if name == "local":
-        if address is not None:
+        if options.address is not None:
             raise UsageError("the local engine has no address", hint="use --engine ray")
         return LocalEngine()
     if name == "ray":
-        return _ray_engine(devices, address, step_s, patience)
+        return _ray_engine(devices, options, step_s)
     raise UsageError(f"there is no engine {name!r}", hint="use --engine local or --engine ray")
 
 
-def _ray_engine(
-    devices: Iterable[str], address: str | None, step_s: float, patience: float
-) -> Engine:
+def _ray_engine(devices: Iterable[str], options: EngineOptions, step_s: float) -> Engine:
     # Ray is an extra, slow to import, and reads its settings then.
     from gaisnet.executor.engines.ray.settings import prepare
 
-    prepare(private=address is None)
+    private = options.address is None
+    if not private:
+        shown = credentials_from(options.credentials, options.insecure, os.environ)
+        os.environ.update(shown)
+    prepare(private=private)
     from gaisnet.executor.engines.ray.engine import RayEngine
     from gaisnet.executor.engines.ray.patience import Patience
 
-    bounds = Patience.of(step_s, patience, simulated=address is None)
-    return RayEngine(devices, address=address, patience=bounds)
+    bounds = Patience.of(step_s, options.patience, simulated=private)
+    return RayEngine(devices, address=options.address, patience=bounds)

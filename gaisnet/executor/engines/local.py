@@ -34,6 +34,10 @@ class _Parcel:
     def frame_bytes(self) -> int:
         return len(self.frame)
 
+    def size(self) -> Callable[[], int]:
+        found = self.frame_bytes
+        return lambda: found
+
 
 @dataclass(slots=True)
 class _Reply:

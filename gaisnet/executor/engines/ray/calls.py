@@ -40,14 +40,19 @@ class RayParcel:
 
     address: Address
     token: str
-    size: Callable[[], Made]
-    """Waits until the frame is made."""
+    made: Callable[[], Made | None]
+    """Waits until the frame is made; none if that failed."""
     task: int | None = None
 
     @property
     def frame_bytes(self) -> int:
         """Waits until the frame is made."""
-        return self.size().frame_bytes
+        return _size(self.made())
+
+    def size(self) -> Callable[[], int]:
+        """Waits when it is called."""
+        made = self.made
+        return lambda: _size(made())
 
 
 class RayReply:
@@ -79,6 +84,12 @@ class RayReply:
         return self._wait(self._call)
 
     def _parcel(self, place: int) -> RayParcel:
-        return RayParcel(
-            self._address, f"{self._token}.{place}", lambda: self._receipt().made[place]
-        )
+        return RayParcel(self._address, f"{self._token}.{place}", lambda: self._made(place))
+
+    def _made(self, place: int) -> Made | None:
+        made = self._receipt().made
+        return made[place] if place < len(made) else None
+
+
+def _size(made: Made | None) -> int:
+    return 0 if made is None else made.frame_bytes

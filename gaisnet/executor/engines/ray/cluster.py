@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Iterable
 
 import psutil
 import ray
 
 from gaisnet.errors import MismatchError, RunError
+from gaisnet.executor.engines.ray.processes import end_all, rays_below
 from gaisnet.executor.engines.ray.settings import RESOURCE
 
 __all__ = ["connect", "disconnect", "start_here"]
 
 _OBJECT_STORE_BYTES = 512 * 2**20
-_STOP_WAIT_S = 10.0
 
 
 def start_here(devices: Iterable[str]) -> None:
@@ -69,33 +68,6 @@ def connect(address: str, devices: Iterable[str]) -> None:
 
 def disconnect() -> None:
     """Leave the cluster; one that was started here ends, with every process of it."""
-    ours = [process for process in psutil.Process().children(recursive=True) if _is_rays(process)]
+    ours = rays_below(psutil.Process())
     ray.shutdown()
-    if not _wait_for_end(ours):
-        for process in filter(_is_alive, ours):
-            process.kill()
-        _wait_for_end(ours)
-
-
-def _is_rays(process: psutil.Process) -> bool:
-    try:
-        return any("ray" in word for word in process.cmdline()[:4])
-    except psutil.Error:
-        return False
-
-
-def _wait_for_end(processes: Iterable[psutil.Process]) -> bool:
-    until = time.monotonic() + _STOP_WAIT_S
-    while any(map(_is_alive, processes)):
-        if time.monotonic() > until:
-            return False
-        time.sleep(0.05)
-    return True
-
-
-def _is_alive(process: psutil.Process) -> bool:
-    """A process that has ended may stay in the table until its parent has looked."""
-    try:
-        return bool(process.is_running() and process.status() != psutil.STATUS_ZOMBIE)
-    except psutil.Error:
-        return False
+    end_all(ours)

@@ -55,7 +55,7 @@ class DeviceProcess:
         self._services: dict[str, object] = {}
         self._workshop = Workshop()
         self._shelf = Shelf(frame_limit_s)
-        self._lines: defaultdict[str, Line] = defaultdict(Line)
+        self._lines: defaultdict[str, Line] = defaultdict(lambda: Line(frame_limit_s))
         self._peers: dict[str, asyncio.Future[Any]] = {}
         self._frame_limit_s = frame_limit_s
         self._busy_since: float | None = None

@@ -49,8 +49,9 @@ class _SentMeter(Meter):
         self._settle()
         sent, self._sent = self._sent, []
         for sender, receiver, parcel in sent:
-            made = parcel.size()
-            self.add(sender, receiver, made.payload_bytes, made.frame_bytes)
+            made = parcel.made()
+            if made is not None and made.receiver == receiver:
+                self.add(sender, receiver, made.payload_bytes, made.frame_bytes)
         return super().take()
 
 
@@ -121,15 +122,11 @@ class RayEngine:
         """Have the service called, in its turn."""
         token = f"{next(self._tokens)}"
         promised = None if makes is None else [f"{token}.{place}" for place in range(makes)]
-        ref = self._actor(address).call.remote(
-            self._next(address),
-            address.service,
-            method,
-            pack_arguments(arguments),
-            [self._token_at(parcel, address) for parcel in parcels],
-            promised,
-            token,
-        )
+        actor, packed = self._actor(address), pack_arguments(arguments)
+        taken = [self._token_at(parcel, address) for parcel in parcels]
+        # The turn is taken last: a call that is not issued must not keep later ones waiting.
+        turn = self._next(address)
+        ref = actor.call.remote(turn, address.service, method, packed, taken, promised, token)
         doing = f"{address.service}.{method}"
         call = self._ledger.enter(Call(address.device, doing, ref, starts=method in _LOADS))
         return RayReply(call, self._ledger.wait, address, token, makes)
@@ -148,7 +145,7 @@ class RayEngine:
             there.accept.remote(token, receiver.device, None, failure.model_dump_json())
 
         self._ledger.enter(Call(sender, "sending a frame", ref, spoil=spoil))
-        sent = RayParcel(receiver, token, parcel.size, parcel.task)
+        sent = RayParcel(receiver, token, parcel.made, parcel.task)
         self._meter.note(sender, receiver.device, sent)
         return sent
 
@@ -164,7 +161,7 @@ class RayEngine:
     def fetch(self, parcel: Parcel) -> Buffer:
         """Bring it here."""
         assert isinstance(parcel, RayParcel)
-        parcel.size()  # waits for it with all that this needs
+        parcel.made()  # waits for it with all that this needs
         found = ray.get(
             self._actor(parcel.address).fetch.remote(parcel.token), timeout=self._patience.work_s
         )
@@ -176,6 +173,11 @@ class RayEngine:
     def settle(self) -> None:
         """Wait for all calls."""
         self._ledger.settle()
+
+    def processes(self) -> dict[str, int]:
+        """Ids of the devices' processes, on their machines."""
+        asked = {device: actor.hello.remote() for device, actor in self._actors.items()}
+        return {d: int(ray.get(ref, timeout=self._patience.silence_s)) for d, ref in asked.items()}
 
     def watch(self) -> frozenset[str]:
         """Ask all devices."""

@@ -58,5 +58,7 @@ def prepare(*, private: bool, inline: bool = False) -> None:
     wanted = settings(inline=inline)
     if private:
         wanted |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
+        # Ray listens on loopback alone if it believes that there can be no other machine.
+        wanted["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
     for name, value in wanted.items():
         os.environ.setdefault(name, value)

@@ -59,16 +59,22 @@ class Shelf:
 
 
 class Line:
-    """Lets numbered callers through one at a time, in the order of their numbers."""
+    """Lets numbered callers through one at a time, in the order of their numbers.
 
-    def __init__(self) -> None:
+    Args:
+        limit_s: How long one waits for its turn.
+    """
+
+    def __init__(self, limit_s: float) -> None:
+        self._limit_s = limit_s
         self._next = 0
         self._waiting: dict[int, asyncio.Event] = {}
 
     async def enter(self, number: int) -> None:
         """Wait until all that have smaller numbers have left."""
         if number != self._next:
-            await self._waiting.setdefault(number, asyncio.Event()).wait()
+            turn = self._waiting.setdefault(number, asyncio.Event())
+            await asyncio.wait_for(turn.wait(), self._limit_s)
 
     def leave(self) -> None:
         """Let the next one in."""

@@ -1,0 +1,70 @@
+"""The options of the commands that concern a cluster of devices."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+__all__ = [
+    "AuthorityFolder",
+    "CertifiedDevice",
+    "Credentials",
+    "Device",
+    "Folder",
+    "Head",
+    "Hosts",
+    "Inline",
+    "JoinAddress",
+    "JoinInsecure",
+    "MemoryLimit",
+    "OwnHost",
+    "OwnProfile",
+    "Renew",
+    "Revoked",
+]
+
+Option, Argument = typer.Option, typer.Argument
+
+Device = Annotated[str, Option("--device", help="Id of this device in the fleet.")]
+OwnProfile = Annotated[
+    Path, Option("--profile", help="This device's profile (`gaisnet profile --device-only`).")
+]
+JoinAddress = Annotated[
+    str, Option("--address", metavar="HOST:PORT", help="Of the cluster's head.")
+]
+Head = Annotated[bool, Option("--head", help="Begin the cluster here, at --address.")]
+OwnHost = Annotated[
+    str | None, Option("--host", help="Address under which the others reach this device.")
+]
+Folder = Annotated[
+    Path | None,
+    Option("--folder", help="Where the job's relative paths to model and data are looked up."),
+]
+MemoryLimit = Annotated[
+    int | None, Option("--memory-bytes", min=1, help="Limit; else the profile's memory.")
+]
+Inline = Annotated[
+    bool, Option("--inline", help="For links with latency, on every device: no object store.")
+]
+Credentials = Annotated[
+    Path | None, Option("--credentials", help="The device's folder that `gaisnet certs` made.")
+]
+JoinInsecure = Annotated[
+    bool, Option("--insecure", help="Without authentication: whoever reaches it runs code here.")
+]
+
+AuthorityFolder = Annotated[
+    Path, Argument(metavar="FOLDER", help="The authority's; it is made if there is none.")
+]
+Hosts = Annotated[
+    list[str] | None, Option("--host", help="Address or name of the device; may be repeated.")
+]
+CertifiedDevice = Annotated[str | None, Option("--device", help="Id of the device to admit.")]
+Renew = Annotated[
+    bool, Option("--renew", help="New authority, token and certificates for all devices.")
+]
+Revoked = Annotated[
+    list[str] | None, Option("--revoke", help="Renew, without this device; may be repeated.")
+]

@@ -1,0 +1,147 @@
+"""A device's node of a Ray cluster: what ``gaisnet join`` starts, and ends again."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from gaisnet.errors import InputError, RunError, UsageError
+from gaisnet.executor.blueprints import FOLDER_VARIABLE
+from gaisnet.executor.engines.ray.processes import end_all, rays_below
+from gaisnet.executor.engines.ray.settings import RESOURCE, settings
+from gaisnet.schema.files import read_model, sha256_file
+from gaisnet.schema.profile import Profile
+
+__all__ = ["DEVICE_LABEL", "PROFILE_LABEL", "Node", "NodeSpec", "profile_label"]
+
+DEVICE_LABEL, PROFILE_LABEL = "gaisnet-device", "gaisnet-profile"
+_LABEL_CHARACTERS = 60
+_LEAST_OBJECT_STORE_BYTES = 80 * 2**20
+_OBJECT_STORE_SHARE = 0.2
+
+
+@dataclass(frozen=True, kw_only=True)
+class NodeSpec:
+    """A device that is to join a cluster, or to begin one."""
+
+    device: str
+    profile: Path
+    """What ``gaisnet profile`` wrote on it."""
+    head: bool
+    """Whether the cluster begins here."""
+    address: str
+    """``HOST:PORT`` of the cluster's head."""
+    host: str | None = None
+    """Address under which the others reach this device; by default Ray finds one."""
+    folder: Path | None = None
+    """Where relative paths of the job's model and data are looked up."""
+    memory_bytes: int | None = None
+    """Limit; by default the profile's."""
+    inline: bool = False
+    """For links with latency: frames travel within calls."""
+    credentials: Mapping[str, str] = field(default_factory=dict)
+
+    def command(self) -> list[str]:
+        """The command line that starts the node, in the foreground.
+
+        Raises:
+            UsageError: The address is none.
+            InputError: The profile is not one, or says nothing of a device.
+        """
+        host, _, port = self.address.rpartition(":")
+        if not host or not port.isdigit():
+            raise UsageError(f"{self.address!r} is no address", hint="give HOST:PORT")
+        memory_bytes = self.memory_bytes or _memory_of(self.profile)
+        store_bytes = max(int(memory_bytes * _OBJECT_STORE_SHARE), _LEAST_OBJECT_STORE_BYTES)
+        labels = {DEVICE_LABEL: self.device, PROFILE_LABEL: profile_label(self.profile)}
+        options = {
+            "resources": json.dumps({RESOURCE + self.device: 1}),
+            "labels": ",".join(f"{name}={value}" for name, value in labels.items()),
+            "memory": str(memory_bytes),
+            "object-store-memory": str(store_bytes),
+        }
+        if self.head:
+            options |= {"port": port, "include-dashboard": "false", "node-ip-address": host}
+        else:
+            options["address"] = self.address
+        if self.host is not None:
+            options["node-ip-address"] = self.host
+        words = [f"--{name}={value}" for name, value in options.items()]
+        start = [sys.executable, "-m", "ray.scripts.scripts", "start", "--block"]
+        return [*start, *(["--head"] if self.head else []), "--disable-usage-stats", *words]
+
+    def environment(self, inherited: Mapping[str, str]) -> dict[str, str]:
+        """Variables of the node's processes; what the user has set stays."""
+        own = settings(inline=self.inline)
+        if self.folder is not None:
+            own[FOLDER_VARIABLE] = str(self.folder.resolve())
+        return own | dict(inherited) | dict(self.credentials)
+
+
+class Node:
+    """A node that runs until it is stopped.
+
+    Args:
+        spec: What is to run.
+        inherited: Environment of this process.
+    """
+
+    def __init__(self, spec: NodeSpec, inherited: Mapping[str, str]) -> None:
+        self._spec = spec
+        self._process = subprocess.Popen(
+            spec.command(),
+            env=spec.environment(inherited),
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+            # Ctrl-C is for us: we end the node in order.
+            start_new_session=True,
+        )
+
+    def wait(self) -> None:
+        """Return when the node has ended.
+
+        Raises:
+            RunError: It has ended by itself.
+        """
+        _, told = self._process.communicate()
+        if self._process.returncode not in (0, -signal.SIGTERM):
+            last = told.strip().splitlines()[-1:] or ["Ray says nothing"]
+            raise RunError(
+                f"the node of {self._spec.device} has ended: {last[0]}",
+                where=self._spec.address,
+                hint="see whether the head is there, and whether it takes these credentials",
+            )
+
+    def stop(self) -> None:
+        """End the node, with every process of it."""
+        if self._process.poll() is not None:
+            return
+        processes = rays_below(psutil.Process(self._process.pid))
+        self._process.terminate()
+        end_all([psutil.Process(self._process.pid), *processes])
+        self._process.wait()
+
+
+def profile_label(profile: Path) -> str:
+    """What a node says of its device's profile: the beginning of its hash."""
+    return sha256_file(profile)[:_LABEL_CHARACTERS]
+
+
+def _memory_of(profile: Path) -> int:
+    device: Any = read_model(profile, Profile).device
+    if device is None:
+        raise InputError(
+            "the profile says nothing of a device",
+            where=str(profile),
+            hint="make it on the device, with `gaisnet profile --device-only -o FILE`",
+        )
+    return int(device.memory_bytes)

@@ -1,0 +1,88 @@
+"""What ``gaisnet join`` and ``gaisnet certs`` do."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Sequence
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING
+
+from gaisnet.errors import UsageError
+
+if TYPE_CHECKING:
+    from gaisnet.executor.engines.ray.node import NodeSpec
+    from gaisnet.report import Session
+    from gaisnet.security.authority import Authority
+
+__all__ = ["admit", "join", "renew", "use_credentials"]
+
+
+def use_credentials(folder: Path | None, insecure: bool) -> dict[str, str]:
+    """Credentials for a cluster, in the environment of this process as well.
+
+    Raises:
+        SecurityError: There are none, and that was not asked for.
+    """
+    from gaisnet.security import credentials_from
+
+    found = credentials_from(folder, insecure, os.environ)
+    os.environ.update(found)
+    return found
+
+
+def join(session: Session, spec: NodeSpec) -> None:
+    """Be a node of a cluster, until Ctrl-C or SIGTERM.
+
+    Raises:
+        RunError: The node has ended by itself.
+    """
+    from gaisnet.executor.engines.ray.node import Node
+
+    signal.signal(signal.SIGTERM, _as_ctrl_c)
+    node = Node(spec, os.environ)
+    try:
+        what = "begins a cluster at" if spec.head else "joins the cluster at"
+        session.note(f"{spec.device} {what} {spec.address}; Ctrl-C ends it")
+        node.wait()
+    except KeyboardInterrupt:
+        session.note(f"{spec.device} leaves")
+    finally:
+        node.stop()
+
+
+def admit(session: Session, folder: Path, device: str, hosts: Sequence[str]) -> None:
+    """Make a device's credentials.
+
+    Raises:
+        OutputError: They cannot be written.
+        UsageError: The package cryptography is not installed.
+    """
+    made = _authority(folder).admit(device, hosts)
+    session.note(f"bring {made} to {device}, and there alone")
+    session.answer({"device": device, "folder": str(made)})
+
+
+def renew(session: Session, folder: Path, revoked: Sequence[str]) -> None:
+    """Make everything anew, without the revoked devices; raises as ``admit``."""
+    if not folder.is_dir():
+        raise UsageError("there is no authority", where=str(folder))
+    devices = _authority(folder).renew(revoked)
+    session.note(f"bring the new folders to {', '.join(devices) or 'nobody'}, and start all anew")
+    session.answer({"devices": list(devices), "revoked": sorted(revoked)})
+
+
+def _authority(folder: Path) -> Authority:
+    try:
+        from gaisnet.security.authority import Authority
+    except ImportError as error:
+        raise UsageError(
+            "certificates need the package cryptography",
+            hint="install it with `pip install 'gaisnet[ray]'`",
+        ) from error
+    return Authority(folder)
+
+
+def _as_ctrl_c(number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt

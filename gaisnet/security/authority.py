@@ -1,0 +1,135 @@
+"""A private certificate authority for the devices of one fleet, and the token that they share.
+
+A folder holds the authority's certificate, its key, the token and a folder for each device.
+Only the device's folder goes to the device; the authority's key stays where it was made.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
+
+from gaisnet.errors import OutputError, UsageError
+from gaisnet.security.certificates import (
+    device_certificate,
+    hosts_of,
+    own_certificate,
+    pem,
+    pem_of_key,
+)
+from gaisnet.security.credentials import CA, CERTIFICATE, KEY, TOKEN
+
+__all__ = ["Authority"]
+
+_CA_KEY = "ca-key.pem"
+
+
+class Authority:
+    """The authority in a folder; it is made there if there is none.
+
+    Args:
+        folder: Where it is kept.
+
+    Raises:
+        OutputError: The folder cannot be written.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        if not (folder / _CA_KEY).exists():
+            self._found()
+
+    def admit(self, device: str, hosts: Sequence[str]) -> Path:
+        """Make (or renew) the folder of a device, with a new key and certificate.
+
+        Args:
+            device: Its id.
+            hosts: Addresses and names under which others reach it.
+
+        Returns:
+            The folder that is to be brought to the device.
+
+        Raises:
+            OutputError: It cannot be written.
+        """
+        target = self._folder / device
+        ca = self._certificate(self._folder / CA)
+        key, certificate = device_certificate(self._key(), ca, device, hosts)
+        try:
+            target.mkdir(mode=0o700, exist_ok=True)
+            _write(target / KEY, pem_of_key(key))
+            _write(target / CERTIFICATE, pem(certificate), mode=0o644)
+            _write(target / CA, (self._folder / CA).read_bytes(), mode=0o644)
+            _write(target / TOKEN, (self._folder / TOKEN).read_bytes())
+        except OSError as error:
+            raise OutputError(f"cannot write: {error.strerror}", where=str(target)) from error
+        return target
+
+    def devices(self) -> tuple[str, ...]:
+        """Those that were admitted, sorted."""
+        return tuple(sorted(path.parent.name for path in self._folder.glob(f"*/{CERTIFICATE}")))
+
+    def renew(self, revoked: Sequence[str] = ()) -> tuple[str, ...]:
+        """Start anew: a new authority, a new token, and new certificates for all devices.
+
+        The certificates and the token that a revoked device has open nothing any more, once the
+        others have theirs: nobody has to be told of them one by one.
+
+        Args:
+            revoked: Devices that are left out.
+
+        Returns:
+            The devices whose folders are to be brought there again.
+
+        Raises:
+            UsageError: A revoked device is not known.
+            OutputError: Something cannot be written.
+        """
+        known = {
+            d: hosts_of(self._certificate(self._folder / d / CERTIFICATE)) for d in self.devices()
+        }
+        strangers = sorted(set(revoked) - known.keys())
+        if strangers:
+            raise UsageError(f"{strangers[0]} was never admitted", where=str(self._folder))
+        self._found()
+        for device in revoked:
+            shutil.rmtree(self._folder / device)
+        kept = {device: hosts for device, hosts in known.items() if device not in revoked}
+        for device, hosts in kept.items():
+            self.admit(device, hosts)
+        return tuple(kept)
+
+    def _found(self) -> None:
+        key, certificate = own_certificate()
+        try:
+            self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            _write(self._folder / TOKEN, secrets.token_hex(32).encode())
+            _write(self._folder / CA, pem(certificate), mode=0o644)
+            _write(self._folder / _CA_KEY, pem_of_key(key))
+        except OSError as error:
+            raise OutputError(f"cannot write: {error.strerror}", where=str(self._folder)) from error
+
+    def _key(self) -> ec.EllipticCurvePrivateKey:
+        key = load_pem_private_key((self._folder / _CA_KEY).read_bytes(), password=None)
+        assert isinstance(key, ec.EllipticCurvePrivateKey)
+        return key
+
+    def _certificate(self, path: Path) -> x509.Certificate:
+        return x509.load_pem_x509_certificate(path.read_bytes())
+
+
+def _write(path: Path, content: bytes, *, mode: int = 0o600) -> None:
+    """A secret is never readable by others, not even while it is written."""
+    temporary = path.with_name(f".{path.name}-{secrets.token_hex(4)}")
+    with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)

@@ -1,0 +1,60 @@
+"""Any engine gives the same run: the same bits, the same bytes sent, the same answers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from gaisnet.executor.engines import Engine
+from gaisnet.executor.run import RunResult, execute
+from gaisnet.testing.small_job import write_small_job
+
+__all__ = ["RunContract"]
+
+
+class RunContract:
+    """Tests over a fixture ``engine``, held against the embedded engine."""
+
+    @pytest.mark.parametrize(
+        ("topology", "microbatches"), [("u_shape", 1), ("vanilla", 1), ("u_shape", 2)]
+    )
+    def test_a_plan_gives_the_same_run_bit_for_bit(
+        self, engine: Engine, tmp_path: Path, topology: str, microbatches: int
+    ) -> None:
+        plan = write_small_job(tmp_path, topology=topology, microbatches=microbatches)
+        here = execute(plan, run_dir=tmp_path / "here")
+        there = execute(plan, run_dir=tmp_path / "there", engine=engine)
+        assert there.manifest.engine == engine.name
+        assert there.manifest.tunable_sha256 == here.manifest.tunable_sha256
+        assert _content(there, "adapters") == _content(here, "adapters") != {}
+        assert _content(there, "checkpoints") == _content(here, "checkpoints") != {}
+        assert _content(there, "answers") == _content(here, "answers") != {}
+        for a, b in zip(there.metrics, here.metrics, strict=True):
+            assert a.model_copy(update={"wall_s": 0.0}) == b.model_copy(update={"wall_s": 0.0})
+            assert a.traffic
+        for served, expected in zip(there.services, here.services, strict=True):
+            assert served.model_copy(update={"wall_s": expected.wall_s}) == expected
+            assert served.traffic
+
+    def test_a_run_goes_on_on_another_engine_bit_for_bit(
+        self, engine: Engine, tmp_path: Path
+    ) -> None:
+        plan = write_small_job(tmp_path, rounds=3)
+        whole = execute(plan, run_dir=tmp_path / "whole")
+        orders: list[list[str | Engine]] = [["local", engine, "local"], [engine, "local", engine]]
+        for number, engines in enumerate(orders):
+            folder = tmp_path / f"moved-{number}"
+            moved = execute(plan, run_dir=folder, engine=engines[0], rounds=1)
+            for rounds, each in enumerate(engines[1:], start=2):
+                moved = execute(None, resume=folder, engine=each, rounds=rounds)
+            assert moved.manifest.tunable_sha256 == whole.manifest.tunable_sha256
+            assert _content(moved, "adapters") == _content(whole, "adapters")
+            assert [m.traffic for m in moved.metrics] == [m.traffic for m in whole.metrics]
+
+
+def _content(result: RunResult, name: str) -> dict[str, bytes]:
+    """Every file below a folder of the run's."""
+    folder = result.run_dir / name
+    files = [path for path in sorted(folder.rglob("*")) if path.is_file()]
+    return {str(path.relative_to(folder)): path.read_bytes() for path in files}

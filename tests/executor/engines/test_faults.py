@@ -1,0 +1,69 @@
+"""Devices that really end or freeze: found in time, named, and the run can be resumed."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from gaisnet.errors import RunError
+from gaisnet.executor.blueprints import ProbeBlueprint
+from gaisnet.executor.engines import Address
+from gaisnet.executor.engines.base import LostDeviceError
+from gaisnet.executor.probe import PROBE
+from gaisnet.executor.run import execute
+from gaisnet.schema.run import Event
+from gaisnet.testing import write_small_job
+
+if TYPE_CHECKING:  # importing it loads Ray, which reads its settings then
+    from gaisnet.executor.engines.ray.engine import RayEngine
+
+OWNER = "owner-c"
+A, B, C = (Address(device, PROBE) for device in ("edge-0", "edge-1", OWNER))
+
+
+def place(engine: RayEngine) -> None:
+    for address in (A, B, C):
+        engine.place(address, ProbeBlueprint(device=address.device, run="r"))
+    engine.settle()
+
+
+def test_a_killed_stage_holder_ends_the_run_with_20_and_it_is_resumed_bit_for_bit(
+    ray_engine: RayEngine, tmp_path: Path
+):
+    plan = write_small_job(tmp_path, rounds=3)
+    whole = execute(plan, run_dir=tmp_path / "whole")
+
+    def kill_in_the_second_round(event: Event) -> None:
+        if event.kind == "round_started" and event.round == 1:
+            os.kill(ray_engine.processes()[OWNER], signal.SIGKILL)
+
+    folder = tmp_path / "run"
+    with pytest.raises(RunError, match=f"device {OWNER} is lost: its process has ended") as caught:
+        execute(plan, run_dir=folder, engine=ray_engine, on_event=kill_in_the_second_round)
+    assert caught.value.exit_code == 20
+    assert f"gaisnet execute --engine ray --resume {folder}" in str(caught.value.hint)
+    assert OWNER in ray_engine.watch()
+    resumed = execute(None, resume=folder, engine=ray_engine)
+    assert resumed.manifest.tunable_sha256 == whole.manifest.tunable_sha256
+    assert [m.traffic for m in resumed.metrics] == [m.traffic for m in whole.metrics]
+    assert ray_engine.watch() == frozenset()
+
+
+def test_a_frozen_device_is_lost_and_named_and_takes_no_other_with_it(ray_engine: RayEngine):
+    place(ray_engine)
+    process = ray_engine.processes()[OWNER]
+    os.kill(process, signal.SIGSTOP)
+    try:
+        assert ray_engine.watch() == {OWNER}
+        with pytest.raises(LostDeviceError, match="has not answered for") as caught:
+            _ = ray_engine.call(C, "take", 1.0).values
+        assert caught.value.where == OWNER
+        (parcel,) = ray_engine.call(A, "make", B.device, 3, makes=1).parcels
+        found = ray_engine.call(B, "take", 1.0, parcels=[ray_engine.send(parcel, B)])
+        assert found.values == {"sum": 3.0}
+    finally:
+        os.kill(process, signal.SIGCONT)
