@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Iterable
+from typing import Any
 
 import psutil
 import ray
+from ray._private import worker
 
 from gaisnet.errors import MismatchError, RunError
 from gaisnet.executor.engines.ray.processes import end_all, rays_below
@@ -14,7 +17,17 @@ from gaisnet.executor.engines.ray.settings import RESOURCE
 
 __all__ = ["connect", "disconnect", "start_here"]
 
+_LOG = logging.getLogger(__name__)
 _OBJECT_STORE_BYTES = 512 * 2**20
+
+
+def _leave_stdout_alone() -> None:
+    """Ray tells of its processes on standard output, which belongs to the command's answer."""
+
+    def told(data: dict[str, Any], **_: object) -> None:
+        _LOG.warning("Ray: %s", " ".join(map(str, data.get("lines", ()))))
+
+    worker.print_to_stdstream = told
 
 
 def start_here(devices: Iterable[str]) -> None:
@@ -25,6 +38,7 @@ def start_here(devices: Iterable[str]) -> None:
     """
     if ray.is_initialized():
         raise RunError("Ray is in use in this process already", hint="close the other engine")
+    _leave_stdout_alone()
     try:
         ray.init(
             address="local",
@@ -48,6 +62,7 @@ def connect(address: str, devices: Iterable[str]) -> None:
         RunError: It cannot be reached.
         MismatchError: A device has not joined it.
     """
+    _leave_stdout_alone()
     try:
         ray.init(address=address, configure_logging=False, log_to_driver=False)
     except Exception as error:

@@ -16,9 +16,11 @@ from typing import Any
 
 import numpy as np
 import torch
+from ray.exceptions import RayActorError
 
 from gaisnet.errors import RunError
-from gaisnet.executor.engines.base import Answer
+from gaisnet.executor.engines.base import Answer, LostDeviceError
+from gaisnet.executor.engines.ray.health import ENDED
 from gaisnet.executor.engines.ray.messages import (
     Failure,
     Made,
@@ -137,7 +139,14 @@ class DeviceProcess:
                 raise RunError(f"a frame for {laid.receiver} was to be sent to {receiver}")
         except RunError as error:
             laid = Laid(receiver, None, Failure.of(error, self._device, "sending"))
-        await self._hand_over(token, receiver, laid)
+        try:
+            await self._hand_over(token, receiver, laid)
+        except RayActorError:
+            gone = LostDeviceError(f"device {receiver} is lost: {ENDED}", where=receiver)
+            laid = Laid(receiver, None, Failure.of(gone, self._device, "sending"))
+        except TimeoutError:
+            late = RunError(f"{receiver} has not taken a frame in time", where=receiver)
+            laid = Laid(receiver, None, Failure.of(late, self._device, "sending"))
         return Receipt(failure=None if laid.frame is not None else laid.failure).model_dump_json()
 
     async def accept(self, token: str, receiver: str, frame: Any, failure: str = "") -> None:

@@ -12,7 +12,9 @@ from ray.exceptions import RayActorError, RayError
 from gaisnet.executor.engines.base import LostDeviceError
 from gaisnet.executor.engines.ray.patience import Patience
 
-__all__ = ["Health"]
+__all__ = ["ENDED", "Health"]
+
+ENDED = "its process has ended"
 
 _LOOK_EVERY_S = 0.1
 _PARTS = 4
@@ -106,7 +108,7 @@ class Health:
         try:
             busy_s = float(ray.get(ref))
         except RayActorError:
-            self._lost[device] = "its process has ended"
+            self._lost[device] = ENDED
             return
         except RayError as error:
             self._lost[device] = f"it cannot be asked: {error}"

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import ray
-from ray.exceptions import RayActorError, RayError
+from ray.exceptions import RayActorError, RayError, RayTaskError
 
 from gaisnet.executor.engines.base import LostDeviceError
 from gaisnet.executor.engines.ray.calls import Call
-from gaisnet.executor.engines.ray.health import Health
+from gaisnet.executor.engines.ray.health import ENDED, Health
 from gaisnet.executor.engines.ray.messages import Failure, Receipt
 
 __all__ = ["Ledger"]
@@ -75,14 +75,20 @@ class Ledger:
     def _take_in(self, call: Call) -> None:
         try:
             call.receipt = Receipt.model_validate_json(ray.get(call.ref))
+        except RayTaskError as error:  # also if it failed because another device ended
+            call.receipt = Receipt(failure=Failure.of(error, call.device, call.doing))
         except RayActorError:
-            self._health.lose(call.device, "its process has ended")
+            self._health.lose(call.device, ENDED)
             return
         except RayError as error:
             call.receipt = Receipt(failure=Failure.of(error, call.device, call.doing))
         del self._under_way[call]
-        if call.receipt.failure is not None:
-            self._failures.append(call.receipt.failure)
+        failure = call.receipt.failure
+        if failure is None:
+            return
+        if failure.kind == LostDeviceError.__name__ and failure.where is not None:
+            self._health.lose(failure.where, ENDED)
+        self._failures.append(failure)
 
     def _abandon(self, error: LostDeviceError) -> None:
         """Give up what a lost device was to do, and tell those that wait for its frames."""
