@@ -6,7 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-ORDER = ("startup", "executor", "generation", "profiler", "planner", "replan")
+ORDER = ("startup", "executor", "generation", "profiler", "extrapolation", "planner", "replan")
 
 
 def main() -> None:

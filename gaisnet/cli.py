@@ -62,6 +62,10 @@ def profile(
     device_only: opt.DeviceOnly = False,
     model_only: opt.ModelOnly = False,
     list_presets: opt.ListPresets = False,
+    as_device: opt.AsDevice = None,
+    from_profile: opt.FromProfile = None,
+    calibration: opt.Calibration = False,
+    calibrate: opt.Calibrate = None,
     leakage: opt.Leakage = False,
     data: opt.Data = None,
     leakage_samples: opt.LeakageSamples = 128,
@@ -79,9 +83,12 @@ def profile(
     from gaisnet.report import Session
 
     with Session(format, quiet=quiet) as session:
-        profiling.check_one_asked(model, device_only, list_presets, compare, listen, link)
+        profiling.check_extrapolation(model, from_profile, as_device, calibration, calibrate)
+        asked_for = (model, device_only, list_presets, compare, listen, link, from_profile)
+        profiling.check_one_asked(*asked_for)
         profiling.check_belonging(leakage, data, model, insecure, listen)
         _check_output(output, force)
+        target, step = profiling.target(as_device), profiling.calibration_file(calibrate)
         if list_presets:
             _show_presets(session)
         elif listen is not None:
@@ -90,6 +97,9 @@ def profile(
             profiling.compare(session, compare, output, force)
         elif link is not None:
             profiling.link(session, link, output, force)
+        elif from_profile is not None:
+            made = profiling.as_device(profiling.read_profile(from_profile), target, step)
+            profiling.deliver(session, made, output, force)
         else:
             picked = (rank, alpha, targets, bottleneck, prompt_tokens, train_head)
             tuned = opt.tunable_spec(tunable, *picked)
@@ -99,9 +109,12 @@ def profile(
             asked = {"optimizer": optimizer, "batch_sizes": sizes, "tokens": tokens, "times": times}
             asked |= {"ranks": opt.numbers("--ranks", ranks)}
             asked |= {"measure_device": not model_only, "threads": threads, "seed": seed or 0}
+            if calibration and spec is not None:
+                profiling.calibrate(session, spec, tuned, asked, output, force)
+                return
             sample = profiling.leakage_sample(spec, data, leakage_samples)
             made = profiling.measure(session, spec, tuned, asked, sample)
-            profiling.deliver(session, made, output, force)
+            profiling.deliver(session, profiling.as_device(made, target, step), output, force)
 
 
 @app.command()

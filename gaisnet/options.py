@@ -16,9 +16,12 @@ if TYPE_CHECKING:
 __all__ = [
     "Address",
     "Alpha",
+    "AsDevice",
     "BatchSizes",
     "Bottleneck",
     "BytesWeight",
+    "Calibrate",
+    "Calibration",
     "Clusters",
     "Compare",
     "Data",
@@ -29,6 +32,7 @@ __all__ = [
     "Explain",
     "Force",
     "Form",
+    "FromProfile",
     "Gap",
     "HeadTuned",
     "Insecure",
@@ -134,6 +138,25 @@ Threads = Annotated[int, Option("--threads", min=1, help="CPU threads to measure
 DeviceOnly = Annotated[bool, Option("--device-only", help="Measure this device, and no model.")]
 ModelOnly = Annotated[bool, Option("--model-only", help="Do not measure this device.")]
 ListPresets = Annotated[bool, Option("--list-presets", help="Show the catalogue of devices.")]
+AsDevice = Annotated[
+    str | None,
+    Option(
+        "--as",
+        metavar="DEVICE",
+        help="Extrapolate the times to this device: a preset, or a profile made on it.",
+    ),
+]
+FromProfile = Annotated[
+    Path | None,
+    Option("--from", metavar="PROFILE", help="With --as: a profile made before; measure nothing."),
+]
+Calibration = Annotated[
+    bool, Option("--calibration", help="Only time one whole step here, for --calibrate elsewhere.")
+]
+Calibrate = Annotated[
+    Path | None,
+    Option("--calibrate", metavar="STEP", help="With --as: a step timed there by --calibration."),
+]
 Leakage = Annotated[
     bool, Option("--leakage", help="Attack every cut, on the samples of --data: what leaks there.")
 ]

@@ -5,17 +5,22 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gaisnet.errors import UsageError
+from gaisnet.errors import InputError, UsageError
 
 if TYPE_CHECKING:
     from gaisnet.profiler.leakage import DataSample
     from gaisnet.report import Session
+    from gaisnet.schema.calibration import CalibrationStep
     from gaisnet.schema.link import LinkPart
     from gaisnet.schema.model import ModelSpec, TunableSpec
-    from gaisnet.schema.profile import Profile
+    from gaisnet.schema.profile import DevicePart, Profile
 
 __all__ = [
+    "as_device",
+    "calibrate",
+    "calibration_file",
     "check_belonging",
+    "check_extrapolation",
     "check_one_asked",
     "compare",
     "deliver",
@@ -23,6 +28,8 @@ __all__ = [
     "link",
     "listen",
     "measure",
+    "read_profile",
+    "target",
 ]
 
 
@@ -33,6 +40,7 @@ def check_one_asked(
     compare: tuple[Path, Path] | None,
     listen: str | None,
     link: str | None,
+    profile: Path | None,
 ) -> None:
     """Refuse to do several things at once, or nothing.
 
@@ -46,6 +54,7 @@ def check_one_asked(
         "--compare": compare,
         "--listen": listen,
         "--link": link,
+        "--from": profile,
     }
     given = [name for name, value in asked.items() if value]
     if not given:
@@ -54,6 +63,33 @@ def check_one_asked(
         one, other = sorted(given[:2], key=lambda name: name == "MODEL")
         what = "model" if other == "MODEL" else other
         raise UsageError(f"{one} takes no {what}", hint="leave out one of them")
+
+
+def check_extrapolation(
+    model: str | None,
+    profile: Path | None,
+    device: str | None,
+    calibration: bool,
+    calibrate: Path | None,
+) -> None:
+    """Refuse what ``--as``, ``--from``, ``--calibration`` and ``--calibrate`` cannot do together.
+
+    Raises:
+        UsageError: One lacks what it belongs to, or stands beside what it excludes.
+    """
+    if device is not None and model is None and profile is None:
+        raise UsageError("--as needs times to extrapolate", hint="name a model, or give --from")
+    if profile is not None and device is None:
+        raise UsageError("--from belongs to --as", hint="say which device the times are for")
+    if calibrate is not None and device is None:
+        raise UsageError("--calibrate belongs to --as", hint="say which device it was taken on")
+    if calibration and model is None:
+        raise UsageError("--calibration times a step of a model", hint="name the model")
+    if calibration and device is not None:
+        raise UsageError(
+            "--calibration is taken on the device itself",
+            hint="run it there, and give its file to --calibrate here",
+        )
 
 
 def check_belonging(
@@ -114,6 +150,94 @@ def measure(
 
     with session.progress("leakage") as progress:
         return with_leakage(made, sample, announce=announce, progress=progress)
+
+
+def target(name: str | None) -> DevicePart | None:
+    """The device that ``--as`` names, read before anything is measured.
+
+    Raises:
+        InputError: It is neither a preset nor a profile with a device part; the hint names the
+            nearest presets.
+    """
+    if name is None:
+        return None
+    from gaisnet.schema.catalogue import preset, preset_names
+    from gaisnet.schema.files import read_model
+    from gaisnet.schema.profile import Profile
+
+    if name in preset_names() or not name.endswith(".json"):
+        return preset(name)
+    part = read_model(name, Profile).device
+    if part is None:
+        raise InputError(
+            "the profile has no device part",
+            where=name,
+            hint="make it on that device, with `gaisnet profile --device-only`",
+        )
+    return part
+
+
+def calibration_file(path: Path | None) -> CalibrationStep | None:
+    """The step that ``--calibrate`` names.
+
+    Raises:
+        InputError: It is no calibration step.
+    """
+    if path is None:
+        return None
+    from gaisnet.schema.calibration import CalibrationStep
+    from gaisnet.schema.files import read_model
+
+    return read_model(path, CalibrationStep)
+
+
+def as_device(made: Profile, device: DevicePart | None, step: CalibrationStep | None) -> Profile:
+    """The profile with the times of ``device``, if there is one.
+
+    Raises:
+        MismatchError: There is no model part, or the step was taken with another model.
+    """
+    if device is None:
+        return made
+    from gaisnet.extrapolation import extrapolate_profile
+
+    return extrapolate_profile(made, device, step)
+
+
+def read_profile(path: Path) -> Profile:
+    """The profile that ``--from`` names.
+
+    Raises:
+        InputError: It is no profile.
+    """
+    from gaisnet.schema.files import read_model
+    from gaisnet.schema.profile import Profile
+
+    return read_model(path, Profile)
+
+
+def calibrate(
+    session: Session,
+    spec: ModelSpec,
+    tunable: TunableSpec,
+    settings: dict[str, Any],
+    output: Path | None,
+    force: bool,
+) -> None:
+    """Time one step of a model here, at the largest batch size asked for.
+
+    Raises:
+        ModelError: The model cannot be loaded, or is too large for this device.
+    """
+    from gaisnet.profiler import calibration_step
+    from gaisnet.report import calibration_view
+
+    asked = {name: settings[name] for name in ("optimizer", "tokens", "threads", "seed")}
+    with session.progress("one step") as progress:
+        step = calibration_step(
+            spec, tunable, batch_size=max(settings["batch_sizes"]), **asked, progress=progress
+        )
+    session.deliver(step, calibration_view(step), output, force=force)
 
 
 def deliver(session: Session, made: Profile, output: Path | None, force: bool) -> None:

@@ -107,8 +107,9 @@ def test_a_folders_init_only_hands_names_on(path: Path) -> None:
 PUBLIC = {
     "gaisnet": {"__version__"},
     "gaisnet.report": {
-        "Format", "ProgressCallback", "RunRecord", "Session", "plan_view", "preset_table",
-        "profile_table", "read_run", "read_subject", "report_html", "run_view", "view",
+        "Format", "ProgressCallback", "RunRecord", "Session", "calibration_view", "plan_view",
+        "preset_table", "profile_table", "read_run", "read_subject",
+        "report_html", "run_view", "view",
     },
     "gaisnet.schema.files": {
         "MAX_FILE_BYTES", "canonical_json", "check_writable", "make_folder", "read_bytes",

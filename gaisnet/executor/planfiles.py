@@ -17,7 +17,7 @@ from gaisnet.schema.fleet import Device, Fleet
 from gaisnet.schema.job import Job
 from gaisnet.schema.model import ModelSpec
 from gaisnet.schema.plan import InputFile, Plan
-from gaisnet.schema.profile import ModelPart, Profile
+from gaisnet.schema.profile import DevicePart, ModelPart, Profile
 
 __all__ = ["PlanFiles", "check_model", "read_plan"]
 
@@ -36,6 +36,8 @@ class PlanFiles:
     fleet: Fleet
     fleet_path: Path
     profile: ModelPart
+    profile_device: DevicePart | None
+    """The device that the profile was made on."""
     device_profiles: Mapping[str, Profile]
 
     def device(self, name: str) -> Device:
@@ -51,7 +53,9 @@ class PlanFiles:
 
     def cost_model(self) -> CostModel:
         """The figures that the plan was made with, in fine-tuning's share."""
-        whole = CostModel.from_parts(self.job, self.fleet, self.profile, self.device_profiles)
+        whole = CostModel.from_parts(
+            self.job, self.fleet, self.profile, self.device_profiles, self.profile_device
+        )
         if self.job.inference_share is not None or not self.plan.shares:
             return whole
         return whole.at_plan_shares(FINE_TUNING, self.plan.shares)
@@ -86,6 +90,7 @@ def read_plan(path: Path) -> PlanFiles:
         fleet=read_model(_unchanged(path, inputs.fleet, "fleet"), Fleet),
         fleet_path=resolve(path, inputs.fleet.path),
         profile=at_rank(profile.model, job.tunable),
+        profile_device=profile.device,
         device_profiles={
             device: profile_at_rank(
                 read_model(_unchanged(path, file, f"profile of {device}"), Profile),

@@ -13,7 +13,7 @@ from gaisnet.schema.fleet import Fleet
 from gaisnet.schema.job import Job
 from gaisnet.schema.model import ModelSpec
 from gaisnet.schema.plan import Plan
-from gaisnet.schema.profile import ModelPart, Profile
+from gaisnet.schema.profile import DevicePart, ModelPart, Profile
 
 __all__ = ["Inputs", "check_profile", "inputs_of", "read_inputs"]
 
@@ -25,6 +25,8 @@ class Inputs:
     job: Job
     fleet: Fleet
     model: ModelPart
+    model_device: DevicePart | None
+    """The device that the model was timed on."""
     device_profiles: Mapping[str, Profile]
     job_path: Path
     fleet_path: Path
@@ -59,6 +61,7 @@ def read_inputs(job_path: str | Path) -> Inputs:
         job=job,
         fleet=fleet,
         model=model,
+        model_device=profile.device,
         device_profiles={
             device: profile_at_rank(read[path], profile.model, job.tunable)
             for device, path in paths.items()

@@ -1,5 +1,6 @@
 """What a model's layers cost on a device, and what the device can do."""
 
+from gaisnet.profiler.calibrate import calibration_step
 from gaisnet.profiler.device import profile_device
 from gaisnet.profiler.make import make_profile
 from gaisnet.profiler.model_part import profile_model
@@ -9,6 +10,7 @@ from gaisnet.progress import Progress
 __all__ = [
     "Progress",
     "StageMemory",
+    "calibration_step",
     "make_profile",
     "profile_device",
     "profile_model",

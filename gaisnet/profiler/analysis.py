@@ -17,6 +17,7 @@ from gaisnet.profiler.flop_counter import UnitFlops, count_flops
 from gaisnet.profiler.fvcore_counter import fvcore_flops
 from gaisnet.profiler.standins import make_fake, make_hollow, model_on_meta
 from gaisnet.profiler.unit_memory import UnitMemory, unit_memory
+from gaisnet.profiler.unit_work import UnitWork, unit_work
 from gaisnet.schema.model import ModelSpec, TunableSpec
 from gaisnet.schema.profile import FlopWitnesses, ModelPart, UnitPart
 
@@ -36,6 +37,7 @@ class _Counts:
     flops: list[UnitFlops]
     witnesses: list[FlopWitnesses]
     memory: list[UnitMemory]
+    work: list[UnitWork]
     cuts: Cuts
     kv: list[int] | None
 
@@ -99,6 +101,7 @@ def _count(
     mode = FakeTensorMode()
     make_fake(model, mode)
     memory = unit_memory(model, mode, tokens, seed)
+    work = unit_work(model, mode, tokens, seed)
     hollow = model_on_meta(spec, tunable, seed)
     make_hollow(hollow)
     traced = fvcore_flops(hollow, tokens, seed)
@@ -106,7 +109,7 @@ def _count(
         FlopWitnesses(flop_counter=counted.forward_flops, fvcore=second, closed_form=third)
         for counted, second, third in zip(flops, traced, closed_form, strict=True)
     ]
-    return _Counts(flops, witnesses, memory, cuts, kv)
+    return _Counts(flops, witnesses, memory, work, cuts, kv)
 
 
 def _unit(model: FoundationModel, unit: int, counts: _Counts, optimizer: Optimizer) -> UnitPart:
@@ -135,6 +138,9 @@ def _unit(model: FoundationModel, unit: int, counts: _Counts, optimizer: Optimiz
         gradient_output_bytes=counts.cuts.gradient_output_bytes[unit],
         kv_bytes_per_token=counts.kv[unit] if counts.kv else 0,
         operators=memory.operators,
+        forward_work=counts.work[unit].forward,
+        backward_work=counts.work[unit].backward,
+        tunable_tensors=len(tuned),
     )
 
 

@@ -8,7 +8,7 @@ stream, so that nothing has to wait while a pass is being timed.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 
-__all__ = ["Instant", "Ticker", "fixed_threads", "repeat"]
+__all__ = ["Instant", "Ticker", "fixed_threads", "repeat", "steady_s"]
 
 
 @dataclass(frozen=True)
@@ -65,11 +65,12 @@ def repeat(
     *,
     budget_s: float,
     device: torch.device | None = None,
+    least: int = 1,
     most: int = 1000,
 ) -> list[Instant]:
     """Durations of ``work``, run once to warm up and then until ``budget_s`` is spent.
 
-    At least one run is timed and at most ``most``.
+    At least ``least`` runs are timed and at most ``most``.
     """
     work()
     durations: list[Instant] = []
@@ -80,9 +81,19 @@ def repeat(
         work()
         ticker.mark()
         durations += ticker.intervals()
-        if time.perf_counter() - started >= budget_s:
+        if len(durations) >= least and time.perf_counter() - started >= budget_s:
             break
     return durations
+
+
+def steady_s(runs: Sequence[Instant]) -> float:
+    """What the work takes on a device that has nothing else to do: the first quartile of runs.
+
+    Of clock and processor time the smaller: with one thread the second hardly notices other
+    programmes, with several it counts them all. What disturbs a run only ever adds to it.
+    """
+    seconds = sorted(min(run.wall_s, run.cpu_s) for run in runs)
+    return seconds[len(seconds) // 4]
 
 
 @contextmanager

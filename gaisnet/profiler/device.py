@@ -12,6 +12,7 @@ import torch
 
 from gaisnet.profiler.clock import fixed_threads
 from gaisnet.profiler.device_memory import memory_limit, runtime_bytes
+from gaisnet.profiler.kernels import attention_flops_per_s, efficiency, traffic_bytes_per_s
 from gaisnet.profiler.microbench import (
     bandwidth_bytes_per_s,
     gemm_curve,
@@ -22,13 +23,14 @@ from gaisnet.profiler.power import cpu_power, cuda_power, modelled_cuda_power
 from gaisnet.progress import Progress, silent
 from gaisnet.schema.profile import DevicePart, Power
 
-__all__ = ["profile_device", "software_versions"]
+__all__ = ["device_name", "profile_device", "software_versions"]
 
 _MemorySource = Literal["cgroup-v2", "cgroup-v1", "meminfo", "cuda"]
 
 _GEMM_BUDGET_S = 0.8
 _BANDWIDTH_BUDGET_S = 0.6
 _OVERHEAD_BUDGET_S = 0.2
+_KERNEL_BUDGET_S = 0.6
 _LIBRARIES = ("torch", "transformers", "peft", "numpy", "gaisnet")
 
 
@@ -53,6 +55,9 @@ def profile_device(
     with fixed_threads(threads):
         show("matrix products", 0.0)
         speeds = _speeds(place)
+        show("attention and functions", 0.4)
+        attention = attention_flops_per_s(place, _KERNEL_BUDGET_S)
+        traffic = traffic_bytes_per_s(place, _KERNEL_BUDGET_S)
         show("memory", 0.5)
         limit, source = _memory(place)
         bandwidth = bandwidth_bytes_per_s(place, _BANDWIDTH_BUDGET_S)
@@ -61,7 +66,7 @@ def profile_device(
         power = _power(place, threads)
     show("runtime", 0.8)
     part = DevicePart(
-        name=_name(place),
+        name=device_name(place),
         kind="cuda" if place.type == "cuda" else "cpu",
         origin="measured",
         source=f"microbenchmarks, torch {torch.__version__}",
@@ -71,6 +76,8 @@ def profile_device(
         memory_bytes=limit,
         memory_source=source,
         op_overhead_s=overhead,
+        attention_efficiency=efficiency(attention, speeds["float32"][1]),
+        traffic_bytes_per_s=traffic,
         power=power,
         threads=threads,
         runtime_bytes=runtime_bytes(),
@@ -123,7 +130,8 @@ def _busy_work(place: torch.device) -> Callable[[], object]:
     return lambda: gemm_curve(place, torch.float32, 0.3)
 
 
-def _name(place: torch.device) -> str:
+def device_name(place: torch.device) -> str:
+    """What the device is called, by its vendor."""
     if place.type == "cuda":
         return str(torch.cuda.get_device_name(place))
     return _cpu_model() or platform.processor() or platform.machine()

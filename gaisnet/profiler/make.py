@@ -71,6 +71,7 @@ def make_profile(
             device=place,
             seed=seed,
             threads=threads,
+            figures=part,
             progress=_scaled(show, share, 1.0),
         )
     if model is not None and ranks:

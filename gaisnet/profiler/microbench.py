@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from gaisnet.profiler.clock import Instant, repeat
+from gaisnet.profiler.clock import repeat, steady_s
 
 __all__ = ["GemmPoint", "bandwidth_bytes_per_s", "gemm_curve", "op_overhead_s", "usable_dtypes"]
 
@@ -30,6 +30,8 @@ _ACCELERATOR_SCALE = 8
 """A GPU needs larger products to fill it: squares grow by this, rows as in a batch of so many."""
 
 _BANDWIDTH_BYTES = (1 << 25, 1 << 26, 1 << 27)
+_LEAST = 7
+"""Runs of everything, also where the machine is so busy that the time is up before."""
 _TOO_SLOW_S = 0.25
 """A type whose smallest product takes longer than this is not computed by this device."""
 
@@ -47,7 +49,7 @@ class GemmPoint:
 
 
 def gemm_curve(device: torch.device, dtype: torch.dtype, budget_s: float) -> list[GemmPoint]:
-    """Median speed of square and of transformer-like products.
+    """Undisturbed speed of square and of transformer-like products.
 
     Args:
         device: Where to compute.
@@ -81,8 +83,8 @@ def bandwidth_bytes_per_s(device: torch.device, budget_s: float) -> float:
 def _copy_speed(device: torch.device, n_bytes: int, budget_s: float) -> float:
     source = torch.ones(n_bytes // 4, dtype=torch.float32, device=device)
     target = torch.empty_like(source)
-    runs = repeat(lambda: target.copy_(source), budget_s=budget_s, device=device)
-    return 2 * n_bytes / min(run.wall_s for run in runs)
+    runs = repeat(lambda: target.copy_(source), budget_s=budget_s, device=device, least=_LEAST)
+    return 2 * n_bytes / min(min(run.wall_s, run.cpu_s) for run in runs)
 
 
 def op_overhead_s(device: torch.device, budget_s: float) -> float:
@@ -104,8 +106,8 @@ def op_overhead_s(device: torch.device, budget_s: float) -> float:
             for operator in operators:
                 operator()
 
-    runs = repeat(work, budget_s=budget_s, device=device)
-    return _median_wall(runs) / (loops * len(operators))
+    runs = repeat(work, budget_s=budget_s, device=device, least=_LEAST)
+    return steady_s(runs) / (loops * len(operators))
 
 
 def _shapes(device: torch.device) -> list[tuple[Shape, bool]]:
@@ -127,10 +129,6 @@ def _gemm_point(
     device: torch.device, dtype: torch.dtype, shape: Shape, transformer: bool, budget_s: float
 ) -> GemmPoint:
     rows, inner, columns = shape
-    runs = repeat(_product(device, dtype, shape), budget_s=budget_s, device=device)
+    runs = repeat(_product(device, dtype, shape), budget_s=budget_s, device=device, least=_LEAST)
     flops = 2 * rows * inner * columns
-    return GemmPoint(rows, inner, columns, transformer, flops / _median_wall(runs))
-
-
-def _median_wall(runs: Sequence[Instant]) -> float:
-    return sorted(run.wall_s for run in runs)[len(runs) // 2]
+    return GemmPoint(rows, inner, columns, transformer, flops / steady_s(runs))

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import torch
 
+from gaisnet.extrapolation import extrapolate
 from gaisnet.models import attach, load_model
 from gaisnet.profiler.analysis import Optimizer, analyse
 from gaisnet.profiler.device_memory import memory_limit
@@ -13,7 +14,7 @@ from gaisnet.profiler.timing import lone_unit, time_steps
 from gaisnet.profiler.timing_summary import end_to_end, stage_overhead_s, with_times
 from gaisnet.progress import Progress, silent
 from gaisnet.schema.model import ModelSpec, TunableSpec
-from gaisnet.schema.profile import ModelPart
+from gaisnet.schema.profile import DevicePart, ModelPart
 
 __all__ = ["profile_model", "training_bytes"]
 
@@ -34,6 +35,7 @@ def profile_model(
     device: str = "cpu",
     seed: int = 0,
     threads: int = 1,
+    figures: DevicePart | None = None,
     progress: Progress | None = None,
 ) -> ModelPart:
     """Profile a model under given tunable modules.
@@ -46,10 +48,13 @@ def profile_model(
         optimizer: What updates them.
         batch_sizes: Batch sizes to time.
         tokens: Sequence length, for text; by default 32, or fewer where the model has fewer.
-        times: Whether to time it. Models too large for this device are not timed, with a warning.
+        times: Whether to time it. For a model that is too large for this device, times are made
+            from the device's figures, and marked as extrapolated.
         device: Where to time it, ``cpu`` or ``cuda``.
         seed: Seed of the batches.
         threads: CPU threads to time with.
+        figures: What the device can do, as ``profile_device`` measured it; without it a model
+            that is too large has no times.
         progress: Told what is being measured.
 
     Raises:
@@ -58,10 +63,14 @@ def profile_model(
     show = progress or silent
     show("operations and bytes", 0.0)
     part = analyse(spec, tunable, optimizer=optimizer, tokens=tokens, seed=seed)
-    if times:
-        part = _timed(part, batch_sizes, tokens, device, seed, threads, show)
-    else:
+    sizes = sorted(set(batch_sizes))
+    shortage = _shortage(part, max(sizes), device)
+    if not times:
         part = _warned(part, "not timed: analysed on the meta device, as asked")
+    elif shortage is None:
+        part = _timed(part, sizes, tokens, device, seed, threads, show)
+    else:
+        part = _made_up(part, sizes, shortage, figures)
     show("done", 1.0)
     return part
 
@@ -73,6 +82,24 @@ def training_bytes(part: ModelPart, batch_size: int) -> int:
     return fixed + batch_size * (saved + max(unit.working_bytes for unit in part.units))
 
 
+def _shortage(part: ModelPart, batch_size: int, device: str) -> str | None:
+    """Why the model cannot be timed here, if so."""
+    needed, limit = training_bytes(part, batch_size), _memory_bytes(device)
+    if needed <= _USABLE_SHARE * limit:
+        return None
+    return f"it needs {needed} bytes of this device's {limit}"
+
+
+def _made_up(
+    part: ModelPart, batch_sizes: Sequence[int], shortage: str, figures: DevicePart | None
+) -> ModelPart:
+    """Times of a model too large for this device, from what the device can do."""
+    if figures is None:
+        return _warned(part, f"not timed: {shortage}")
+    made = extrapolate(part, figures, batch_sizes=batch_sizes)
+    return _warned(made, f"times are extrapolated, not measured: {shortage}")
+
+
 def _timed(
     part: ModelPart,
     batch_sizes: Sequence[int],
@@ -82,16 +109,12 @@ def _timed(
     threads: int,
     show: Progress,
 ) -> ModelPart:
-    needed = training_bytes(part, max(batch_sizes))
-    limit = _memory_bytes(device)
-    if needed > _USABLE_SHARE * limit:
-        return _warned(part, f"not timed: it needs {needed} bytes of this device's {limit}")
     show("loading", _ANALYSIS_SHARE)
     model = attach(load_model(part.model, device=device), part.tunable, seed=seed)
     records = time_steps(
         model,
         optimizer=part.optimizer,
-        batch_sizes=sorted(set(batch_sizes)),
+        batch_sizes=batch_sizes,
         tokens=tokens,
         seed=seed,
         threads=threads,

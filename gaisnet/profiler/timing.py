@@ -26,10 +26,18 @@ from gaisnet.profiler.cuts import hidden_before
 from gaisnet.profiler.passage import Listener, Phase, run_pass
 from gaisnet.progress import Progress
 
-__all__ = ["Activity", "Record", "lone_unit", "optimizer_of", "time_steps"]
+__all__ = [
+    "Activity",
+    "Record",
+    "lone_unit",
+    "optimizer_of",
+    "time_steps",
+    "time_whole_steps",
+]
 
 _WARM_UP = 2
 _FEWEST = 5
+_WHOLE_STEPS = 9
 _MOST = 60
 
 Activity = Literal["forward", "backward", "update"]
@@ -94,6 +102,24 @@ def time_steps(
             if repetition >= _FEWEST and spent_s >= budget_s:
                 break
     return records
+
+
+def time_whole_steps(
+    model: FoundationModel,
+    *,
+    optimizer: str,
+    batch_size: int,
+    tokens: int | None,
+    seed: int,
+    threads: int,
+) -> list[Instant]:
+    """A few whole training steps without a clock in them; arguments as of ``time_steps``."""
+    stepper = _Stepper(model, optimizer)
+    batch = model.example_inputs(batch_size, tokens, seed)
+    with fixed_threads(threads), _no_garbage_collection():
+        for _ in range(_WARM_UP):
+            stepper.plain(batch)
+        return [stepper.plain(batch) for _ in range(_WHOLE_STEPS)]
 
 
 def optimizer_of(parameters: Sequence[nn.Parameter], name: str) -> torch.optim.Optimizer:

@@ -1,5 +1,6 @@
 """Views of a profile, a plan and a run: in the terminal, and as a page."""
 
+from gaisnet.report.extrapolation_view import calibration_view
 from gaisnet.report.html import report_html
 from gaisnet.report.plan_view import plan_view
 from gaisnet.report.profile_view import preset_table, profile_table
@@ -13,6 +14,7 @@ __all__ = [
     "ProgressCallback",
     "RunRecord",
     "Session",
+    "calibration_view",
     "plan_view",
     "preset_table",
     "profile_table",

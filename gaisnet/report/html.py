@@ -10,6 +10,7 @@ import jinja2
 
 from gaisnet.report import charts, units
 from gaisnet.report.explanation_view import explanation_rows
+from gaisnet.report.extrapolation_view import told_extrapolation
 from gaisnet.report.front_view import FRONT_TITLE, front_caption, front_headline, front_rows
 from gaisnet.report.holdings import holdings
 from gaisnet.report.leakage_view import as_bits_per_s
@@ -144,6 +145,11 @@ def _front(front: Front) -> dict[str, Any]:
     }
 
 
+def _extrapolation(profile: Profile) -> str | None:
+    made = profile.model.extrapolation if profile.model else None
+    return None if made is None else told_extrapolation(made)
+
+
 def _profile(profile: Profile) -> dict[str, Any]:
     source = profile.model.model.source if profile.model else None
     name = source or (profile.device.name if profile.device else "")
@@ -152,6 +158,7 @@ def _profile(profile: Profile) -> dict[str, Any]:
         "device": profile.device,
         "model": profile.model,
         "link": profile.link,
+        "extrapolation": _extrapolation(profile),
         "rows": _unit_rows(profile.model) if profile.model else [],
         **profile_charts(profile),
     }

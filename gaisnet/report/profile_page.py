@@ -74,8 +74,9 @@ def _times(model: ModelPart) -> Columns | None:
     if common is None:
         return None
     timings = [_timing(unit, common) for unit in model.units]
+    how = "" if model.extrapolation is None else ", extrapolated"
     return columns(
-        f"CPU time of a training step, batch {common}",
+        f"CPU time of a training step, batch {common}{how}",
         [unit.name for unit in model.units],
         {
             "forward": [t.forward_cpu.median_s for t in timings],

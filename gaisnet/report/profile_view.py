@@ -9,6 +9,7 @@ from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderR
 from rich.table import Table
 from rich.text import Text
 
+from gaisnet.report.extrapolation_view import told_extrapolation
 from gaisnet.report.leakage_view import leakage_table, link_table
 from gaisnet.report.tables import compact_table
 from gaisnet.report.units import (
@@ -117,8 +118,9 @@ def _units(part: ModelPart, columns: list[_Column]) -> Table:
     for column in columns:
         table.add_column(column.title, justify="right", no_wrap=True)
     table.add_column("share", justify="right", no_wrap=True)
+    mark = "" if part.extrapolation is None else "≈ "
     for name in _TIMED if timed else ():
-        table.add_column(name, justify="right", no_wrap=True)
+        table.add_column(mark + name, justify="right", no_wrap=True)
     total = sum(map(unit_cost, part.units)) or 1
     heaviest = max(map(unit_cost, part.units)) or 1
     for unit in part.units:
@@ -179,10 +181,13 @@ def _checks(part: ModelPart) -> RenderableType:
     uncounted = sorted({name for unit in part.units for name in unit.uncounted})
     if uncounted:
         lines.append(Text(f"nobody counted: {', '.join(uncounted)}", style="bold red"))
+    if part.extrapolation is not None:
+        lines.append(Text(told_extrapolation(part.extrapolation), style="bold yellow"))
     for check in part.end_to_end:
+        takes = "takes" if part.extrapolation is None else "would take"
         lines.append(
             Text(
-                f"batch {check.batch_size}: a whole step takes "
+                f"batch {check.batch_size}: a whole step {takes} "
                 f"{as_seconds(check.step_cpu.median_s)} of CPU time, its units alone "
                 f"{as_seconds(check.sum_cpu_s)} (kappa {check.kappa:.3f}); "
                 f"{as_seconds(check.step.median_s)} on the clock"

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 from gaisnet.schema.base import Strict
+from gaisnet.schema.calibration import CalibrationStep
 from gaisnet.schema.files import write_atomic
 from gaisnet.schema.fleet import Fleet
 from gaisnet.schema.front import Front
@@ -21,6 +22,7 @@ _MODELS: dict[str, type[Strict]] = {
     "fleet": Fleet,
     "job": Job,
     "profile": Profile,
+    "calibration": CalibrationStep,
     "plan": Plan,
     "front": Front,
     "run-manifest": RunManifest,

@@ -21,10 +21,13 @@ from gaisnet.schema.link import LinkPart
 from gaisnet.schema.model import ModelSpec, TunableSpec
 
 __all__ = [
+    "AttentionEfficiency",
     "DevicePart",
     "EndToEnd",
+    "Extrapolation",
     "FlopWitnesses",
     "ModelPart",
+    "PassWork",
     "Power",
     "Profile",
     "RankPart",
@@ -52,8 +55,19 @@ class Power(Strict):
     source: Literal["rapl", "nvml", "datasheet", "model"]
 
 
+class AttentionEfficiency(Strict):
+    """Speed of attention's products over that of a transformer's other products."""
+
+    forward: Positive
+    backward: Positive
+
+
 class DevicePart(Strict):
-    """A device: measured here, or a preset of the catalogue."""
+    """A device: measured here, or a preset of the catalogue.
+
+    ``extrapolated`` is the device that a profile was extrapolated to; ``source`` keeps what its
+    figures come from.
+    """
 
     name: str
     kind: Literal["cpu", "cuda"]
@@ -69,6 +83,11 @@ class DevicePart(Strict):
     memory_source: Literal["cgroup-v2", "cgroup-v1", "meminfo", "cuda", "datasheet"]
     op_overhead_s: NonNegative
     """Fixed time of one operator call."""
+    attention_efficiency: AttentionEfficiency | None = None
+    """Measured in float32; ``None`` where nobody measured it."""
+    traffic_bytes_per_s: dict[str, Positive] = Field(default_factory=dict)
+    """Bytes read plus written per second by element-wise operators in float32, by kind of
+    operator (the kinds of ``PassWork``), on tensors of an activation's size."""
     power: Power
     threads: PositiveCount = 1
     """Threads that the figures were measured with."""
@@ -85,9 +104,25 @@ class FlopWitnesses(Strict):
     closed_form: Count | None = None
 
 
+class PassWork(Strict):
+    """What a pass of one unit does beside the FLOPs of its products.
+
+    Kinds of operators: ``product`` (matrix products: what they read and write), ``move`` (sums,
+    scalings, copies), ``norm``, ``gelu``, ``silu``, ``tanh`` and ``softmax``.
+    """
+
+    operators: Count
+    """Operator calls, views not counted."""
+    sample_bytes: dict[str, Bytes]
+    """Bytes read plus written per sample, by kind of operator."""
+    fixed_bytes: dict[str, Bytes]
+    """The same whatever the batch size: weights, and gradients of weights."""
+
+
 class Timing(Strict):
     """Times of one unit at one batch size."""
 
+    origin: Literal["measured", "extrapolated"] = "measured"
     batch_size: PositiveCount
     forward: Spread
     backward: Spread
@@ -128,6 +163,12 @@ class UnitPart(Strict):
     kv_bytes_per_token: Bytes = 0
     operators: Count = 0
     """Operator calls of a forward pass; times ``op_overhead_s`` they make the fixed cost."""
+    forward_work: PassWork | None = None
+    """What the forward pass does beside its FLOPs; ``None`` in profiles that did not count it."""
+    backward_work: PassWork | None = None
+    """What the backward pass does."""
+    tunable_tensors: Count = 0
+    """Parameters that the optimizer updates one by one."""
     timings: tuple[Timing, ...] = ()
     update: Spread | None = None
     """One optimizer step on the unit's tunable parameters, which no batch size touches."""
@@ -172,6 +213,23 @@ class EndToEnd(Strict):
     """``step_cpu / sum_cpu``: what the planner multiplies unit times by."""
 
 
+class Extrapolation(Strict):
+    """How the times of a profile were made that nobody measured on the device they are for."""
+
+    device: str
+    """Whose times they are."""
+    measured_on: str | None = None
+    """The device whose measured times were scaled; ``None``: made from counts alone."""
+    method: Literal["scaled", "modelled"]
+    """``scaled``: measured times by the ratio of modelled times; ``modelled``: modelled times."""
+    calibration: Positive = 1.0
+    """What all times were multiplied by to meet one step that was measured there."""
+    calibrated_batch_size: PositiveCount | None = None
+    """Batch size of that step; ``None``: there was none."""
+    expected_error: Positive | None = None
+    """Relative error of a step's time that benchmarks found for this way; ``None``: not known."""
+
+
 class ModelPart(Strict):
     """A model under given tunable modules."""
 
@@ -199,6 +257,8 @@ class ModelPart(Strict):
     flops_disagreement: Fraction = 0.0
     """Largest relative distance between two witnesses of one unit."""
     warnings: tuple[str, ...] = ()
+    extrapolation: Extrapolation | None = None
+    """How the times came about, if not all were measured; ``None``: all were."""
     leakage: tuple[LeakageRow, ...] = ()
     """One row a cut, if it was asked for with a sample of data."""
     ranks: tuple[RankPart, ...] = ()

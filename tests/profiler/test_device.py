@@ -11,8 +11,9 @@ import pytest
 import torch
 
 from gaisnet.errors import UsageError
+from gaisnet.extrapolation.work import KINDS
 from gaisnet.profiler import device_memory, profile_device
-from gaisnet.profiler.clock import Instant, Ticker, fixed_threads, repeat
+from gaisnet.profiler.clock import Instant, Ticker, fixed_threads, repeat, steady_s
 from gaisnet.profiler.device_memory import memory_limit, runtime_bytes
 from gaisnet.profiler.microbench import gemm_curve
 from gaisnet.profiler.power import cpu_power, modelled_power
@@ -24,8 +25,8 @@ from gaisnet.schema.profile import DevicePart
 def part() -> Iterator[DevicePart]:
     """This machine, measured more briefly than a user would."""
     with pytest.MonkeyPatch.context() as patch:
-        for budget in ("_GEMM_BUDGET_S", "_BANDWIDTH_BUDGET_S", "_OVERHEAD_BUDGET_S"):
-            patch.setattr(f"gaisnet.profiler.device.{budget}", 0.05)
+        for budget in ("GEMM", "KERNEL", "BANDWIDTH", "OVERHEAD"):
+            patch.setattr(f"gaisnet.profiler.device._{budget}_BUDGET_S", 0.05)
         yield profile_device(device="cpu")
 
 
@@ -44,6 +45,11 @@ def test_measured_figures_are_those_of_some_computer_of_this_age(part: DevicePar
         assert 1e7 < sustained <= part.peak_flops_per_s[name] < 1e14
     assert 1e8 < part.memory_bandwidth_bytes_per_s < 1e13
     assert 1e-7 < part.op_overhead_s < 1e-2
+    assert part.attention_efficiency is not None
+    assert 1e-3 < part.attention_efficiency.forward < 1e2
+    assert 1e-3 < part.attention_efficiency.backward < 1e2
+    assert set(part.traffic_bytes_per_s) == set(KINDS)
+    assert all(1e6 < speed < 1e14 for speed in part.traffic_bytes_per_s.values())
     assert 1 << 25 < part.runtime_bytes < part.memory_bytes
     assert 0 < part.power.idle_w <= part.power.busy_w
 
@@ -198,3 +204,14 @@ def test_spread_is_half_the_distance_of_the_quartiles() -> None:
     spread = spread_of([1.0, 2.0, 3.0, 4.0, 100.0])
     assert (spread.median_s, spread.spread_s, spread.samples) == (3.0, 1.0, 5)
     assert math.isclose(spread_of([2.5]).median_s, 2.5)
+
+
+def test_what_disturbs_a_run_does_not_make_the_device_slower() -> None:
+    busy = [Instant(9.0, 1.1), Instant(1.2, 1.2), Instant(50.0, 1.0), Instant(7.0, 6.0)]
+    assert steady_s(busy) == 1.1
+    threaded = [Instant(1.0, 4.0)] * 3
+    assert steady_s(threaded) == 1.0
+
+
+def test_a_busy_machine_still_gets_its_least_runs() -> None:
+    assert len(repeat(lambda: None, budget_s=0.0, least=5)) == 5

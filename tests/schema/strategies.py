@@ -14,12 +14,13 @@ from hypothesis import strategies as st
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from gaisnet.schema import fleet, job, plan, profile, run
+from gaisnet.schema import calibration, fleet, job, plan, profile, run
 
 FILES = (
     fleet.Fleet,
     job.Job,
     profile.Profile,
+    calibration.CalibrationStep,
     plan.Plan,
     run.RunManifest,
     run.RoundMetrics,

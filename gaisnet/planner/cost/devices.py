@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from gaisnet.errors import InputError
+from gaisnet.extrapolation import Speeds, extrapolate, speeds_of
 from gaisnet.schema.catalogue import preset
-from gaisnet.schema.fleet import Device, Fleet
+from gaisnet.schema.fleet import Device, DeviceFigures, Fleet
 from gaisnet.schema.job import Constraints
 from gaisnet.schema.profile import DevicePart, ModelPart, Profile
 
@@ -19,26 +21,33 @@ class DeviceCost:
     """Speed, memory and energy of one device, for one model's dtype."""
 
     id: str
-    flops_per_s: float
-    memory_bandwidth_bytes_per_s: float | None
+    speeds: Speeds
     limit_bytes: int
     """Memory for stages: the device's, less the job's slack and what the runtime itself takes.
     Without any left a device can still coordinate."""
-    op_overhead_s: float
-    """Fixed time per operator call."""
-    unit_overhead_s: float
-    """Fixed time per unit and pass."""
     joules_per_flop: float
     power_w: float | None
     """If given, energy is power × busy time, and ``joules_per_flop`` is not used."""
-    measured: ModelPart | None
-    """The same model as timed on this very device."""
+    timed: ModelPart | None
+    """The same model with this device's times: measured there, or carried over to it."""
+
+    @property
+    def flops_per_s(self) -> float:
+        """Sustained, in the model's dtype."""
+        return self.speeds.flops_per_s
 
 
 def resolve_devices(
-    fleet: Fleet, model: ModelPart, profiles: Mapping[str, Profile], limits: Constraints
+    fleet: Fleet,
+    model: ModelPart,
+    profiles: Mapping[str, Profile],
+    limits: Constraints,
+    model_device: DevicePart | None = None,
 ) -> dict[str, DeviceCost]:
     """Every device's figures, by id.
+
+    A preset, and a device whose profile is not of this model, get the times that
+    ``gaisnet profile --as`` would give them.
 
     Args:
         fleet: The devices.
@@ -46,40 +55,59 @@ def resolve_devices(
             timings count if they are of the same model.
         profiles: Profile of each device that names one, by device id.
         limits: ``memory_slack`` and ``reserved_bytes``.
+        model_device: The device that ``model`` was timed on, if it was.
 
     Raises:
         InputError: A device's preset is unknown, or its profile is missing or has no device part.
     """
-    return {d.id: _resolve(d, model, profiles, limits) for d in fleet.devices}
+    carried: dict[str, ModelPart] = {}
+
+    def carry_over(part: DevicePart) -> ModelPart:
+        key = part.model_dump_json()
+        if key not in carried:
+            carried[key] = extrapolate(model, part, model_device)
+        return carried[key]
+
+    def resolve(device: Device) -> DeviceCost:
+        if device.figures is not None:
+            return _from_figures(device, device.figures, limits)
+        part, timed = _device_part(device, model, profiles)
+        return _from_part(device, part, timed or carry_over(part), limits)
+
+    return {device.id: resolve(device) for device in fleet.devices}
 
 
-def _resolve(
-    device: Device, model: ModelPart, profiles: Mapping[str, Profile], limits: Constraints
-) -> DeviceCost:
-    if device.figures is not None:
-        figures = device.figures
-        return DeviceCost(
-            id=device.id,
-            flops_per_s=figures.flops_per_s,
-            memory_bandwidth_bytes_per_s=figures.memory_bandwidth_bytes_per_s,
-            limit_bytes=_limit(device, figures.memory_bytes, limits),
-            op_overhead_s=0.0,
-            unit_overhead_s=figures.unit_overhead_s,
-            joules_per_flop=figures.joules_per_flop,
-            power_w=figures.power_w,
-            measured=None,
-        )
-    part, measured = _device_part(device, model, profiles)
+def _from_figures(device: Device, figures: DeviceFigures, limits: Constraints) -> DeviceCost:
+    """Figures given by hand hold for all products; the rest costs memory traffic, if known."""
+    memory = figures.memory_bandwidth_bytes_per_s or math.inf
+    speeds = Speeds(
+        flops_per_s=figures.flops_per_s,
+        attention_forward_flops_per_s=figures.flops_per_s,
+        attention_backward_flops_per_s=figures.flops_per_s,
+        memory_bytes_per_s=memory,
+        traffic_bytes_per_s={"move": memory},
+        unit_s=figures.unit_overhead_s,
+    )
     return DeviceCost(
         id=device.id,
-        flops_per_s=_sustained(part, model.model.dtype),
-        memory_bandwidth_bytes_per_s=part.memory_bandwidth_bytes_per_s,
+        speeds=speeds,
+        limit_bytes=_limit(device, figures.memory_bytes, limits),
+        joules_per_flop=figures.joules_per_flop,
+        power_w=figures.power_w,
+        timed=None,
+    )
+
+
+def _from_part(
+    device: Device, part: DevicePart, timed: ModelPart, limits: Constraints
+) -> DeviceCost:
+    return DeviceCost(
+        id=device.id,
+        speeds=speeds_of(part, timed.model.dtype),
         limit_bytes=_limit(device, max(0, part.memory_bytes - part.runtime_bytes), limits),
-        op_overhead_s=part.op_overhead_s,
-        unit_overhead_s=0.0,
         joules_per_flop=0.0,
         power_w=part.power.busy_w,
-        measured=measured,
+        timed=timed,
     )
 
 
@@ -106,14 +134,6 @@ def _same_work(measured: ModelPart | None, model: ModelPart) -> bool:
         == (model.fingerprint, model.tunable, model.tokens)
         and all(unit.timings for unit in measured.units)
     )
-
-
-def _sustained(part: DevicePart, dtype: str) -> float:
-    """Sustained speed in ``dtype``, or in float32 (or the slowest known) if that is unknown."""
-    speeds = part.sustained_flops_per_s or part.peak_flops_per_s
-    if not speeds:
-        raise InputError(f"device {part.name} has neither sustained nor peak FLOP/s")
-    return speeds.get(dtype, speeds.get("float32", min(speeds.values())))
 
 
 def _limit(device: Device, usable_bytes: int, limits: Constraints) -> int:

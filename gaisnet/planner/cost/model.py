@@ -13,23 +13,17 @@ from pathlib import Path
 
 import numpy as np
 
+from gaisnet.extrapolation import Direction, FloatArray, scaled_flops
 from gaisnet.planner.cost.compression import compressed_rows_bytes
 from gaisnet.planner.cost.devices import DeviceCost, resolve_devices
 from gaisnet.planner.cost.links import LinkTable
 from gaisnet.planner.cost.memory import MemoryNeed, Residence, device_memory, frozen_bytes
-from gaisnet.planner.cost.times import (
-    Direction,
-    FloatArray,
-    roofline_s,
-    scaled_flops,
-    unit_times_s,
-    update_times_s,
-)
+from gaisnet.planner.cost.times import prefill_times_s, unit_times_s, update_times_s
 from gaisnet.planner.inputs import Inputs, read_inputs
 from gaisnet.schema.fleet import Fleet
 from gaisnet.schema.job import Aggregator, Compression, Job, OptimizerSpec
 from gaisnet.schema.plan import Share
-from gaisnet.schema.profile import ModelPart, Profile
+from gaisnet.schema.profile import DevicePart, ModelPart, Profile
 
 __all__ = ["CostModel"]
 
@@ -69,16 +63,26 @@ class CostModel:
     @classmethod
     def from_inputs(cls, inputs: Inputs) -> CostModel:
         """The cost model of fine-tuning from files already read."""
-        return cls.from_parts(inputs.job, inputs.fleet, inputs.model, inputs.device_profiles)
+        return cls.from_parts(
+            inputs.job, inputs.fleet, inputs.model, inputs.device_profiles, inputs.model_device
+        )
 
     @classmethod
     def from_parts(
-        cls, job: Job, fleet: Fleet, model: ModelPart, device_profiles: Mapping[str, Profile]
+        cls,
+        job: Job,
+        fleet: Fleet,
+        model: ModelPart,
+        device_profiles: Mapping[str, Profile],
+        model_device: DevicePart | None = None,
     ) -> CostModel:
-        """The cost model of fine-tuning, in the share that the job's services leave to it."""
+        """The cost model of fine-tuning, in the share that the job's services leave to it.
+
+        ``model_device`` is the device that ``model`` was timed on, if it was.
+        """
         return cls(
             model=_as_tuned(model, job.fine_tuning.aggregator),
-            devices=resolve_devices(fleet, model, device_profiles, job.constraints),
+            devices=resolve_devices(fleet, model, device_profiles, job.constraints, model_device),
             links=LinkTable(fleet),
             optimizer=job.fine_tuning.optimizer,
             compression=job.fine_tuning.compression,
@@ -194,21 +198,13 @@ class CostModel:
     ) -> float:
         """Seconds of one forward pass over ``tokens`` tokens a sample (the profile's if None).
 
-        What is linear in the sequence length is scaled by it, attention by its square. Measured
-        times are scaled by the FLOPs' growth.
+        What is linear in the sequence length is scaled by it, attention by its square; timings
+        are scaled by the FLOPs' growth.
         """
         if last_unit < first_unit:
             return 0.0
         ratio = 1.0 if tokens is None else tokens / self.model.tokens
-        figures = self.devices[device]
-        if figures.measured is None:
-            seconds = roofline_s(figures, self.model.units, "forward", batch_size, ratio)
-        else:
-            seconds = unit_times_s(figures, self.model, "forward", batch_size)
-            flops = scaled_flops(self.model.units, "forward")
-            grown = scaled_flops(self.model.units, "forward", ratio)
-            growth = np.divide(grown, flops, out=np.full_like(flops, ratio), where=flops > 0)
-            seconds = seconds * growth
+        seconds = prefill_times_s(self.devices[device], self.model, batch_size, ratio)
         return float(seconds[first_unit : last_unit + 1].sum()) / self.compute_share(device)
 
     def decode_s(
@@ -219,17 +215,17 @@ class CostModel:
         A roofline: the linear FLOPs of one token and attention of one query over
         ``context_tokens`` keys, against reading all weights and caches once.
         """
-        figures, tokens = self.devices[device], self.model.tokens
+        speeds, tokens = self.devices[device].speeds, self.model.tokens
         total_s = 0.0
         for unit in self.model.units[first_unit : last_unit + 1]:
             linear = (unit.forward_flops - unit.attention_flops) / tokens
             attention = unit.attention_flops * context_tokens / tokens**2
-            busy_s = sessions * (linear + attention) / figures.flops_per_s
-            if figures.memory_bandwidth_bytes_per_s is not None:
-                caches = sessions * context_tokens * unit.kv_bytes_per_token
-                moved_s = (unit.weight_bytes + caches) / figures.memory_bandwidth_bytes_per_s
-                busy_s = max(busy_s, moved_s)
-            total_s += busy_s + unit.operators * figures.op_overhead_s + figures.unit_overhead_s
+            caches = sessions * context_tokens * unit.kv_bytes_per_token
+            busy_s = max(
+                sessions * (linear + attention) / speeds.flops_per_s,
+                (unit.weight_bytes + caches) / speeds.memory_bytes_per_s,
+            )
+            total_s += busy_s + unit.operators * speeds.operator_s + speeds.unit_s
         return total_s / self.compute_share(device)
 
     def transfer_s(self, sender: str, receiver: str, n_bytes: float) -> float:

@@ -1,0 +1,252 @@
+"""A profile's times on another device, or on one that could not run the model.
+
+Where the model was timed, each measured time is multiplied by the ratio of modelled times, so
+that what the model of time leaves out cancels; where it was not, the modelled times stand alone.
+One measured step of the whole model, if there is one, then scales them all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from gaisnet.errors import MismatchError
+from gaisnet.extrapolation.seconds import modelled_s, modelled_update_s
+from gaisnet.extrapolation.speeds import Speeds, speeds_of
+from gaisnet.extrapolation.steps import step_s
+from gaisnet.extrapolation.work import Direction, FloatArray
+from gaisnet.schema.calibration import CalibrationStep
+from gaisnet.schema.profile import (
+    DevicePart,
+    EndToEnd,
+    Extrapolation,
+    ModelPart,
+    Profile,
+    Spread,
+    Timing,
+    UnitPart,
+)
+
+__all__ = ["DEFAULT_BATCH_SIZES", "extrapolate", "extrapolate_profile"]
+
+DEFAULT_BATCH_SIZES = (1, 4)
+_CALIBRATED_ERROR = 0.12
+_MEASURED_ERROR = 0.35
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Way:
+    """From what to what times are carried over."""
+
+    target: Speeds
+    source: Speeds | None
+    factor: float = 1.0
+
+    def times(
+        self,
+        units: Sequence[UnitPart],
+        direction: Direction,
+        batch_size: int,
+        measured: Sequence[Spread],
+    ) -> list[Spread]:
+        there = modelled_s(self.target, units, direction, batch_size)
+        if self.source is None:
+            return self._made(there)
+        return self._carried(measured, there, modelled_s(self.source, units, direction, batch_size))
+
+    def updates(self, units: Sequence[UnitPart]) -> list[Spread]:
+        there = modelled_update_s(self.target, units)
+        measured = [unit.update_cpu for unit in units]
+        if self.source is None or None in measured:
+            return self._made(there)
+        known = [spread for spread in measured if spread is not None]
+        return self._carried(known, there, modelled_update_s(self.source, units))
+
+    def _made(self, seconds: FloatArray) -> list[Spread]:
+        return [_spread(self.factor * float(s), 0.0, 1) for s in seconds]
+
+    def _carried(
+        self, measured: Sequence[Spread], there: FloatArray, here: FloatArray
+    ) -> list[Spread]:
+        """Measured times by the ratio; by the whole model's where a unit has nothing modelled."""
+        whole = float(there.sum() / here.sum()) if here.sum() else 1.0
+        ratios = np.divide(there, here, out=np.full_like(there, whole), where=here > 0.0)
+        return [
+            _spread(self.factor * r * s.median_s, self.factor * r * s.spread_s, s.samples)
+            for s, r in zip(measured, ratios.tolist(), strict=True)
+        ]
+
+
+def extrapolate(
+    model: ModelPart,
+    target: DevicePart,
+    source: DevicePart | None = None,
+    step: CalibrationStep | None = None,
+    batch_sizes: Sequence[int] = DEFAULT_BATCH_SIZES,
+) -> ModelPart:
+    """The model part with the times that ``target`` would take.
+
+    Args:
+        model: Counted, and timed on ``source`` or not at all.
+        target: Measured figures of a device, or those of a preset.
+        source: Figures of the device that the model was timed on. Without them, or if the
+            timings are extrapolated themselves, times are made from counts alone.
+        step: One step timed on ``target``.
+        batch_sizes: What to make times for where the model was not timed.
+
+    Raises:
+        MismatchError: The step is of another model, or was taken otherwise.
+        InputError: A device has no FLOP/s.
+    """
+    timed = model.extrapolation is None and all(unit.timings for unit in model.units)
+    if not timed or source is None:
+        source = None
+        model = _untimed(model, batch_sizes)
+    dtype = model.model.dtype
+    way = _Way(
+        target=speeds_of(target, dtype),
+        source=None if source is None else speeds_of(source, dtype),
+    )
+    made = _carried_over(model, way)
+    factor = 1.0
+    if step is not None:
+        _check(model, step)
+        taken_s = min(step.step.median_s, step.step_cpu.median_s)
+        factor = taken_s / step_s(made, step.batch_size)
+        made = _carried_over(model, _Way(target=way.target, source=way.source, factor=factor))
+    told = Extrapolation(
+        device=target.name,
+        measured_on=None if source is None else source.name,
+        method="modelled" if source is None else "scaled",
+        calibration=factor,
+        calibrated_batch_size=None if step is None else step.batch_size,
+        expected_error=_expected_error(target, source, step),
+    )
+    return made.model_copy(update={"extrapolation": told})
+
+
+def extrapolate_profile(
+    profile: Profile, target: DevicePart, step: CalibrationStep | None = None
+) -> Profile:
+    """A whole profile as of another device: ``target`` takes the place of its device part.
+
+    Raises:
+        MismatchError: The step is of another model, was taken otherwise, or the profile is of no
+            model at all.
+    """
+    if profile.model is None:
+        raise MismatchError("the profile has no model part, so there are no times to extrapolate")
+    model = extrapolate(profile.model, target, profile.device, step)
+    device = target.model_copy(update={"origin": "extrapolated"})
+    return profile.model_copy(update={"device": device, "model": model, "link": None})
+
+
+def _carried_over(model: ModelPart, way: _Way) -> ModelPart:
+    sizes = [timing.batch_size for timing in model.units[0].timings]
+    by_size = [_timings(model.units, way, position, size) for position, size in enumerate(sizes)]
+    updates = way.updates(model.units)
+    units = tuple(
+        unit.model_copy(
+            update={
+                "timings": tuple(timings[index] for timings in by_size),
+                "update": updates[index],
+                "update_cpu": updates[index],
+            }
+        )
+        for index, unit in enumerate(model.units)
+    )
+    checks = tuple(_end_to_end(units, model, position) for position in range(len(sizes)))
+    calls = way.target.operator_s / way.source.operator_s if way.source else 0.0
+    return model.model_copy(
+        update={
+            "units": units,
+            "end_to_end": checks,
+            "stage_overhead_s": way.factor * calls * model.stage_overhead_s,
+        }
+    )
+
+
+def _timings(units: Sequence[UnitPart], way: _Way, position: int, size: int) -> list[Timing]:
+    """The times of all units at one batch size. Clock and CPU time are the same: what else runs
+    on the other device is not known."""
+    measured = [unit.timings[position] for unit in units]
+    forward = way.times(units, "forward", size, [timing.forward_cpu for timing in measured])
+    backward = way.times(units, "backward", size, [timing.backward_cpu for timing in measured])
+    return [
+        Timing(
+            origin="extrapolated",
+            batch_size=size,
+            forward=up,
+            backward=down,
+            forward_cpu=up,
+            backward_cpu=down,
+        )
+        for up, down in zip(forward, backward, strict=True)
+    ]
+
+
+def _end_to_end(units: Sequence[UnitPart], before: ModelPart, position: int) -> EndToEnd:
+    """The sum of the new times, and the step that follows from it by the kappa measured before."""
+    timings = [unit.timings[position] for unit in units]
+    passes = sum(timing.forward_cpu.median_s + timing.backward_cpu.median_s for timing in timings)
+    total_s = passes + sum(unit.update_cpu.median_s for unit in units if unit.update_cpu)
+    kappas = [
+        check.kappa for check in before.end_to_end if check.batch_size == timings[0].batch_size
+    ]
+    kappa = kappas[0] if kappas else 1.0
+    step = _spread(kappa * total_s, 0.0, 1)
+    return EndToEnd(
+        batch_size=timings[0].batch_size,
+        step=step,
+        step_cpu=step,
+        sum_s=total_s,
+        sum_cpu_s=total_s,
+        kappa=kappa,
+    )
+
+
+def _untimed(model: ModelPart, batch_sizes: Sequence[int]) -> ModelPart:
+    """The same counts with places for times at some batch sizes, and no measured time left."""
+    nothing = _spread(0.0, 0.0, 1)
+    timings = tuple(
+        Timing(
+            batch_size=size,
+            forward=nothing,
+            backward=nothing,
+            forward_cpu=nothing,
+            backward_cpu=nothing,
+        )
+        for size in batch_sizes
+    )
+    blank = {"timings": timings, "update": None, "update_cpu": None}
+    units = tuple(unit.model_copy(update=blank) for unit in model.units)
+    return model.model_copy(update={"units": units, "end_to_end": (), "stage_overhead_s": 0.0})
+
+
+def _spread(median_s: float, spread_s: float, samples: int) -> Spread:
+    return Spread(median_s=median_s, spread_s=spread_s, samples=samples)
+
+
+def _check(model: ModelPart, step: CalibrationStep) -> None:
+    for what, profiled, taken in (
+        ("tunable modules", model.tunable, step.tunable),
+        ("optimizer", model.optimizer, step.optimizer),
+        ("sequence length", model.tokens, step.tokens),
+        ("model", model.fingerprint, step.fingerprint),
+    ):
+        if profiled != taken:
+            raise MismatchError(
+                f"the calibration step was taken with another {what}: {taken}, not {profiled}",
+                hint="take it again with the profile's model and options",
+            )
+
+
+def _expected_error(
+    target: DevicePart, source: DevicePart | None, step: CalibrationStep | None
+) -> float | None:
+    """As `benchmarks/extrapolation.py` found it; nobody checked datasheets against real devices."""
+    if step is not None and source is not None:
+        return _CALIBRATED_ERROR
+    return _MEASURED_ERROR if target.origin == "measured" else None
