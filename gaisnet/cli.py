@@ -177,7 +177,7 @@ def plan(
         else:
             made = planning.make(session, job, settings)
         planning.deliver(session, made, output, force)
-        planning.refuse_fatal(made, output)
+        planning.refuse_fatal(session, made, replan or job, output)
         planning.refuse_unproven(made, gap, output)
 
 

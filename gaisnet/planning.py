@@ -111,8 +111,12 @@ def without(
     with session.progress("planning") as progress:
         from gaisnet import planner
 
-        inputs = planner.inputs_of(plan, path)
-        made = planner.replan(plan, inputs=inputs, folder=(output or path).parent, **changes)
+        inputs, folder = planner.inputs_of(plan, path), (output or path).parent
+        try:
+            made = planner.replan(plan, inputs=inputs, folder=folder, **changes)
+        except InfeasibleError as error:
+            left = planner.surviving_inputs(plan, changes["lost"], inputs)
+            raise planner.with_conflict(error, left, progress) from error
         return planner.with_fallbacks(made, inputs, progress) if survive else made
 
 
@@ -213,21 +217,33 @@ def compare(session: Session, paths: tuple[Path, Path], output: Path | None, for
     session.deliver(found, plan_comparison_view(found), output, force=force)
 
 
-def refuse_fatal(made: Plan, output: Path | None) -> None:
+def refuse_fatal(session: Session, made: Plan, files: Path | None, output: Path | None) -> None:
     """The plan stands and is written; the exit code says that it does not bear every loss.
+
+    Args:
+        session: Where progress is shown.
+        made: The plan.
+        files: The job, or the plan that ``made`` goes on from.
+        output: The plan's file.
 
     Raises:
         InfeasibleError: Without some device there is no plan.
     """
-    fatal = [fallback for fallback in made.fallbacks if not fallback.feasible]
-    if fatal:
-        others = f" (and of {', '.join(f.lost for f in fatal[1:])})" if fatal[1:] else ""
-        kept = "; the plan is kept" if output else ""
-        raise InfeasibleError(
-            f"the loss of {fatal[0].lost}{others} is fatal: {fatal[0].reason}{kept}",
-            where=str(output) if output else None,
-            hint=f"without {fatal[0].lost}: {fatal[0].mend}" if fatal[0].mend else None,
-        )
+    if all(fallback.feasible for fallback in made.fallbacks):
+        return
+    from gaisnet.schema.files import resolve
+
+    beside = output or files
+    assert beside is not None, "check_one_asked has seen to it"
+    with session.progress("fatal losses") as progress:
+        from gaisnet import planner
+
+        job = resolve(beside, made.inputs.job.path)
+        error = planner.fatal_loss(made, planner.read_inputs(job), progress)
+    if error is not None:
+        error.where = str(output) if output else None
+        error.message += "; the plan is kept" if output else ""
+        raise error
 
 
 def refuse_unproven(made: Plan, gap: float | None, output: Path | None) -> None:

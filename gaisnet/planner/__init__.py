@@ -8,11 +8,11 @@ from gaisnet.planner.clustering import (
     solve_clusters,
 )
 from gaisnet.planner.compose import overridden, plan, plan_inputs
-from gaisnet.planner.conflict import Conflict, conflict_of, with_conflict
+from gaisnet.planner.conflict import Conflict, conflict_of, fatal_loss, with_conflict
 from gaisnet.planner.cost import CostModel, compressed_bytes
 from gaisnet.planner.inputs import Inputs, inputs_of, read_inputs
 from gaisnet.planner.ranks import at_rank, profile_at_rank, profiled_ranks
-from gaisnet.planner.robust import replan, with_fallbacks
+from gaisnet.planner.robust import replan, surviving_inputs, with_fallbacks
 from gaisnet.planner.splitting import (
     DeviceFigures,
     LinkMatrices,
@@ -45,6 +45,7 @@ __all__ = [
     "compressed_bytes",
     "conflict_of",
     "evaluate_split",
+    "fatal_loss",
     "inputs_of",
     "overridden",
     "plan",
@@ -56,6 +57,7 @@ __all__ = [
     "solve_clusters",
     "solve_split",
     "solve_tradeoff",
+    "surviving_inputs",
     "with_conflict",
     "with_fallbacks",
 ]

@@ -15,8 +15,10 @@ from gaisnet.planner.conflict.case import Case, Oracle
 from gaisnet.planner.conflict.mends import Mend, smallest_mends
 from gaisnet.planner.conflict.rules import Rule, rules_of
 from gaisnet.planner.inputs import Inputs
+from gaisnet.planner.robust import surviving_inputs
+from gaisnet.schema.plan import Plan
 
-__all__ = ["Conflict", "conflict_of", "with_conflict"]
+__all__ = ["Conflict", "conflict_of", "fatal_loss", "with_conflict"]
 
 CALLS_BY_DEVICES = 6000
 LEAST_CALLS = 60
@@ -83,6 +85,22 @@ def with_conflict(
         conflict=found.rules,
         mend="; and ".join(mend.text for mend in found.mends) or None,
     )
+
+
+def fatal_loss(
+    plan: Plan, inputs: Inputs, progress: Progress | None = None
+) -> InfeasibleError | None:
+    """Why the first fatal loss of a plan is fatal, and what would mend it; None if none is."""
+    fatal = [fallback for fallback in plan.fallbacks if not fallback.feasible]
+    if not fatal:
+        return None
+    first = fatal[0]
+    others = f" (and of {', '.join(f.lost for f in fatal[1:])})" if fatal[1:] else ""
+    told = InfeasibleError(
+        f"the loss of {first.lost}{others} is fatal: {first.reason}",
+        hint=f"without {first.lost}: {first.mend}" if first.mend else None,
+    )
+    return with_conflict(told, surviving_inputs(plan, [first.lost], inputs), progress)
 
 
 @dataclass

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from gaisnet.planner.chains import ClusterSplit, SplitTask, split_cluster
+from gaisnet.planner.chains import ClusterSplit, SplitTask, repaired, split_cluster
 from gaisnet.planner.cost import CostModel
-from gaisnet.planner.robust.starts import repaired
 from gaisnet.schema.explanation import Contribution, RunnerUp
 
 __all__ = ["contributions_of", "other_ends", "other_holders"]

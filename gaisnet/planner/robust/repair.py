@@ -8,11 +8,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from gaisnet.errors import InfeasibleError
-from gaisnet.planner.chains import ClusterSplit, SplitTask, residences, split_cluster
+from gaisnet.planner.chains import ClusterSplit, SplitTask, repaired, residences, split_cluster
 from gaisnet.planner.cost import Residence
 from gaisnet.planner.mend import infeasible_split
 from gaisnet.planner.predict import chain_of
-from gaisnet.planner.robust.starts import repaired
 from gaisnet.planner.robust.survivors import coordinators, exchange_s
 from gaisnet.planner.robust.tasks import Holdings, repair_task
 from gaisnet.planner.roster import Roster

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from gaisnet.errors import InfeasibleError
 from gaisnet.planner.assemble import assemble, make_roster
+from gaisnet.planner.explaining import explain
 from gaisnet.planner.inputs import Inputs
 from gaisnet.planner.predict import predict_round
 from gaisnet.planner.robust.repair import Repair
@@ -19,7 +20,7 @@ from gaisnet.planner.schemes.averaging import check_averaging, linked
 from gaisnet.schema.job import Job
 from gaisnet.schema.plan import Certificate, ClusterPlan, Loss, Plan, Takeover
 
-__all__ = ["replan", "takeovers"]
+__all__ = ["replan", "surviving_inputs", "takeovers"]
 
 
 def replan(
@@ -56,7 +57,7 @@ def replan(
     """
     inputs = replace(inputs, job=_as_planned(inputs, plan, gap))
     weight = inputs.job.robust.bytes_weight if bytes_weight is None else bytes_weight
-    gone = sorted({*lost, *(plan.loss.lost if plan.loss else ())})
+    gone = _all_lost(plan, lost)
     roster = surviving(inputs, gone, make_roster(inputs).cost)
     holdings = Holdings(roster=roster, units=held_units(roster, plan.clusters))
     try:
@@ -71,7 +72,24 @@ def replan(
         moved_bytes=sum(take.moved_bytes for take in takes),
         bytes_weight=weight,
     )
-    return made.model_copy(update={"loss": loss})
+    return made.model_copy(update={"loss": loss, "explanation": explain(made, roster, choice)})
+
+
+def surviving_inputs(plan: Plan, lost: Collection[str], inputs: Inputs) -> Inputs:
+    """The job of ``plan`` without devices that are lost, to be planned anew.
+
+    Raises:
+        UsageError: The fleet has no such device.
+    """
+    inputs = replace(inputs, job=_as_planned(inputs, plan, None))
+    cost, gone = make_roster(inputs).cost, _all_lost(plan, lost)
+    roster = surviving(inputs, gone, cost)
+    return replace(inputs, fleet=roster.fleet, job=_free(roster).job)
+
+
+def _all_lost(plan: Plan, lost: Collection[str]) -> list[str]:
+    """Those lost now and before."""
+    return sorted({*lost, *(plan.loss.lost if plan.loss else ())})
 
 
 def _as_planned(inputs: Inputs, plan: Plan, gap: float | None) -> Job:

@@ -11,7 +11,15 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from gaisnet.errors import InfeasibleError
-from gaisnet.planner import Inputs, conflict_of, plan_inputs, read_inputs, with_conflict
+from gaisnet.planner import (
+    Inputs,
+    conflict_of,
+    fatal_loss,
+    plan_inputs,
+    read_inputs,
+    surviving_inputs,
+    with_conflict,
+)
 from gaisnet.planner.conflict.case import Case, Oracle, whole_bytes
 from gaisnet.planner.conflict.mends import RESOLUTION, Mend
 from gaisnet.planner.conflict.rules import rules_of
@@ -185,3 +193,20 @@ def test_what_no_constraint_forbids_has_no_conflict(tmp_path: Path) -> None:
     assert told.conflict == ()
     assert told.mend is None
     assert "owns data" in told.message
+
+
+def test_a_fatal_loss_is_told_with_its_conflict_and_mend(tmp_path: Path) -> None:
+    fleet = make_fleet(2, memory_bytes=(900,), edge_bytes=50_000)
+    inputs = inputs_in(tmp_path, fleet, clustering={"clusters": 1}, robust={"survive": 1})
+    found = plan_inputs(inputs, tmp_path)
+    assert [f.lost for f in found.fallbacks if not f.feasible] == ["edge0"]
+    told = fatal_loss(found, inputs)
+    assert told is not None
+    assert "the loss of edge0 is fatal" in told.message
+    assert told.conflict == ("memory of d0", "memory of d1")
+    left = surviving_inputs(found, ["edge0"], inputs)
+    mends = conflict_of(left).mends
+    assert told.mend == "; and ".join(mend.text for mend in mends)
+    extra = {m.rule.removeprefix("memory of "): int(m.amount or 0) for m in mends}
+    assert plannable(with_memory(left, extra))
+    assert fatal_loss(found.model_copy(update={"fallbacks": ()}), inputs) is None

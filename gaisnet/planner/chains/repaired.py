@@ -6,8 +6,9 @@ import math
 from collections.abc import Collection, Iterator
 from itertools import islice
 
-from gaisnet.planner.chains import Chain, SplitTask, overflow, step_figures
 from gaisnet.planner.chains.depths import depths
+from gaisnet.planner.chains.step import Chain, step_figures
+from gaisnet.planner.chains.task import SplitTask, overflow
 from gaisnet.planner.cost import CostModel
 
 __all__ = ["repaired"]
