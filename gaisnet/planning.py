@@ -170,7 +170,7 @@ def search(
         session.note(f"{len(found.front.points)} plans written to {folder}")
     if made is not None:
         session.note(f"plan {picked} written to {output}")
-        refuse_fatal(made, output)
+        refuse_fatal(session, made, job, output)
         refuse_unproven(made, settings.get("gap"), output)
 
 

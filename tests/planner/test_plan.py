@@ -280,6 +280,30 @@ def test_missing_links_are_told_from_missing_memory(tmp_path: Path) -> None:
     assert "edge0" in (caught.value.hint or "")
 
 
+def test_devices_that_the_edge_server_does_not_reach_hold_nothing(tmp_path: Path) -> None:
+    devices = [
+        make_device("d0", memory_bytes=5_000, samples=40),
+        make_device("far", memory_bytes=50_000, flops_per_s=1e12),
+        make_device("edge0", "edge", memory_bytes=50_000),
+    ]
+    near = [
+        Link(between=(a, b), bandwidth_bits_per_s=8e6) for a, b in (("d0", "far"), ("d0", "edge0"))
+    ]
+    fleet = Fleet(devices=tuple(devices), links=tuple(near))
+    found = planned(tmp_path, fleet=fleet, clustering={"clusters": 1})
+    assert {stage.device for stage in found.clusters[0].body} == {"edge0"}
+
+
+def test_an_owner_that_the_edge_server_does_not_reach_is_named(tmp_path: Path) -> None:
+    devices = [
+        make_device("d0", memory_bytes=50_000, samples=40),
+        make_device("edge0", "edge", memory_bytes=50_000),
+    ]
+    with pytest.raises(InfeasibleError, match="d0 has no links to edge0") as caught:
+        planned(tmp_path, fleet=Fleet(devices=tuple(devices)), clustering={"clusters": 1})
+    assert "link d0 and edge0" in (caught.value.hint or "")
+
+
 def test_a_fleet_without_data_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InfeasibleError, match="no device of the fleet owns data"):
         planned(tmp_path, fleet=Fleet(devices=(make_device("a"),)))

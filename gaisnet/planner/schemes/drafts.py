@@ -10,7 +10,7 @@ from gaisnet.planner.chains import SplitTask
 from gaisnet.planner.cost import frozen_bytes, unit_bytes
 from gaisnet.planner.partition import Group
 from gaisnet.planner.roster import Roster
-from gaisnet.planner.schemes.side_rules import task_rules
+from gaisnet.planner.schemes.averaging import linked
 from gaisnet.schema.job import Intra
 from gaisnet.schema.plan import Owner
 
@@ -47,7 +47,8 @@ def draft_clusters(
 
 
 def _holders(roster: Roster, group: Group) -> tuple[str, ...]:
-    """Who may hold the body: members and servers; a lone owner's body would be its own head."""
+    """Who may hold the body: members and servers that the group's edge server reaches, since it
+    averages their modules; a lone owner's body would be its own head."""
     scheme = roster.job.scheme
     if scheme in ("fl", "central"):
         return ()
@@ -56,7 +57,11 @@ def _holders(roster: Roster, group: Group) -> tuple[str, ...]:
     own_and_members = () if scheme.startswith("sfl") else (*own, *group.members)
     wanted = dict.fromkeys([*own_and_members, *servers])
     owning = set(roster.samples) - set(own)
-    return tuple(d for d in wanted if roster.may_hold(d) and d not in owning)
+    return tuple(
+        device
+        for device in wanted
+        if roster.may_hold(device) and device not in owning and linked(roster, device, group.edge)
+    )
 
 
 class _Copies:
@@ -103,7 +108,6 @@ def _draft(
         whole=scheme in ("fl", "central"),
         needs_body=scheme in ("sl", "sfl-v1", "sfl-v2"),
         objective=job.objective,
-        rules=task_rules(roster, group.owners, holders),
         search=job.search,
     )
     return Draft(
