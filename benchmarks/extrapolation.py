@@ -44,7 +44,7 @@ SLOWED = {
 """What keeps torch, oneDNN and MKL (the last one on AMD's processors) from wide vectors."""
 
 _SPECIAL = {"bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 0, "vocab_size": 8000}
-_BLOCKS = 3
+_BLOCKS = 2
 _CONFIGS: dict[str, tuple[str, Any]] = {
     "ViT-Tiny": (
         "ViTForImageClassification",

@@ -7,7 +7,7 @@ One measured step of the whole model, if there is one, then scales them all.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,8 +15,8 @@ import numpy as np
 from gaisnet.errors import MismatchError
 from gaisnet.extrapolation.seconds import modelled_s, modelled_update_s
 from gaisnet.extrapolation.speeds import Speeds, speeds_of
-from gaisnet.extrapolation.steps import step_s
-from gaisnet.extrapolation.work import Direction, FloatArray
+from gaisnet.extrapolation.steps import fixed_s, step_s
+from gaisnet.extrapolation.work import DIRECTIONS, Direction, FloatArray
 from gaisnet.schema.calibration import CalibrationStep
 from gaisnet.schema.profile import (
     DevicePart,
@@ -50,11 +50,23 @@ class _Way:
         direction: Direction,
         batch_size: int,
         measured: Sequence[Spread],
+        fixed_s: FloatArray,
     ) -> list[Spread]:
+        """Times of all units at one batch size. What is measured is taken apart into what does
+        not grow with the batch (``fixed_s``: calls, Python) and what does, which other devices
+        change in unlike measure."""
         there = modelled_s(self.target, units, direction, batch_size)
         if self.source is None:
             return self._made(there)
-        return self._carried(measured, there, modelled_s(self.source, units, direction, batch_size))
+        here = modelled_s(self.source, units, direction, batch_size)
+        there_0 = modelled_s(self.target, units, direction, 0)
+        here_0 = modelled_s(self.source, units, direction, 0)
+        medians = np.array([spread.median_s for spread in measured])
+        fixed = np.minimum(fixed_s, medians)
+        new = fixed * _ratio(there_0, here_0) + (medians - fixed) * _ratio(
+            there - there_0, here - here_0
+        )
+        return self._scaled(measured, new, medians)
 
     def updates(self, units: Sequence[UnitPart]) -> list[Spread]:
         there = modelled_update_s(self.target, units)
@@ -62,21 +74,27 @@ class _Way:
         if self.source is None or None in measured:
             return self._made(there)
         known = [spread for spread in measured if spread is not None]
-        return self._carried(known, there, modelled_update_s(self.source, units))
+        medians = np.array([spread.median_s for spread in known])
+        ratio = _ratio(there, modelled_update_s(self.source, units))
+        return self._scaled(known, medians * ratio, medians)
 
     def _made(self, seconds: FloatArray) -> list[Spread]:
         return [_spread(self.factor * float(s), 0.0, 1) for s in seconds]
 
-    def _carried(
-        self, measured: Sequence[Spread], there: FloatArray, here: FloatArray
-    ) -> list[Spread]:
-        """Measured times by the ratio; by the whole model's where a unit has nothing modelled."""
-        whole = float(there.sum() / here.sum()) if here.sum() else 1.0
-        ratios = np.divide(there, here, out=np.full_like(there, whole), where=here > 0.0)
+    def _scaled(self, measured: Sequence[Spread], new: FloatArray, old: FloatArray) -> list[Spread]:
+        """Spreads grow as their medians do."""
+        ratios = self.factor * np.divide(new, old, out=np.ones_like(new), where=old > 0.0)
         return [
-            _spread(self.factor * r * s.median_s, self.factor * r * s.spread_s, s.samples)
+            _spread(r * s.median_s, r * s.spread_s, s.samples)
             for s, r in zip(measured, ratios.tolist(), strict=True)
         ]
+
+
+def _ratio(there: FloatArray, here: FloatArray) -> FloatArray:
+    """Modelled times there over here; of the whole model where a unit has nothing modelled."""
+    whole = float(there.sum() / here.sum()) if here.sum() > 0.0 else 1.0
+    found: FloatArray = np.divide(there, here, out=np.full_like(there, whole), where=here > 0.0)
+    return found
 
 
 def extrapolate(
@@ -145,7 +163,10 @@ def extrapolate_profile(
 
 def _carried_over(model: ModelPart, way: _Way) -> ModelPart:
     sizes = [timing.batch_size for timing in model.units[0].timings]
-    by_size = [_timings(model.units, way, position, size) for position, size in enumerate(sizes)]
+    fixed = {direction: fixed_s(model, direction) for direction in DIRECTIONS}
+    by_size = [
+        _timings(model.units, way, position, size, fixed) for position, size in enumerate(sizes)
+    ]
     updates = way.updates(model.units)
     units = tuple(
         unit.model_copy(
@@ -168,12 +189,19 @@ def _carried_over(model: ModelPart, way: _Way) -> ModelPart:
     )
 
 
-def _timings(units: Sequence[UnitPart], way: _Way, position: int, size: int) -> list[Timing]:
+def _timings(
+    units: Sequence[UnitPart],
+    way: _Way,
+    position: int,
+    size: int,
+    fixed: Mapping[Direction, FloatArray],
+) -> list[Timing]:
     """The times of all units at one batch size. Clock and CPU time are the same: what else runs
     on the other device is not known."""
     measured = [unit.timings[position] for unit in units]
-    forward = way.times(units, "forward", size, [timing.forward_cpu for timing in measured])
-    backward = way.times(units, "backward", size, [timing.backward_cpu for timing in measured])
+    up_s, down_s = ([t.forward_cpu for t in measured], [t.backward_cpu for t in measured])
+    forward = way.times(units, "forward", size, up_s, fixed["forward"])
+    backward = way.times(units, "backward", size, down_s, fixed["backward"])
     return [
         Timing(
             origin="extrapolated",

@@ -12,14 +12,14 @@ from collections.abc import Sequence
 import numpy as np
 
 from gaisnet.extrapolation.speeds import Speeds
-from gaisnet.extrapolation.work import PRODUCT, Direction, FloatArray, Work, work_of
+from gaisnet.extrapolation.work import PRODUCT, UPDATE, Direction, FloatArray, Work, work_of
 from gaisnet.schema.profile import UnitPart
 
-__all__ = ["Direction", "FloatArray", "modelled_s", "modelled_update_s"]
+__all__ = ["ADAMW_PASSES", "Direction", "FloatArray", "modelled_s", "modelled_update_s"]
 
 _ADAMW_CALLS, _SGD_CALLS = 12, 1
 """Operator calls of an update per parameter (``torch.optim.adamw._single_tensor_adamw``)."""
-_ADAMW_PASSES, _SGD_PASSES = 20, 3
+ADAMW_PASSES, _SGD_PASSES = 20, 3
 """How often those calls read or write a number, counted in the size of the parameter."""
 
 
@@ -73,15 +73,16 @@ def _seconds(
 def modelled_update_s(speeds: Speeds, units: Sequence[UnitPart]) -> FloatArray:
     """Seconds ``[L]`` of one optimizer step on each unit's tunable parameters.
 
-    Element-wise operators over gradients, weights and state, one parameter after the other; they
-    are as fast as their kind or as main memory, whichever is slower. A unit whose optimizer
-    keeps state is taken to be under AdamW.
+    Element-wise operators over gradients, weights and state, one parameter after the other, at
+    the device's speed for just this; where it is not known, as fast as copies or as main memory,
+    whichever is slower. A unit whose optimizer keeps state is taken to be under AdamW.
     """
     adamw = np.array([unit.optimizer_bytes > 0 for unit in units])
     gradients = np.array([unit.gradient_bytes for unit in units], dtype=np.float64)
     tensors = np.array([unit.tunable_tensors for unit in units], dtype=np.float64)
-    moved_s = gradients / min(speeds.memory_bytes_per_s, speeds.traffic("move"))
-    passes = np.where(adamw, _ADAMW_PASSES, _SGD_PASSES)
+    usual = min(speeds.memory_bytes_per_s, speeds.traffic("move"))
+    moved_s = gradients / speeds.traffic_bytes_per_s.get(UPDATE, usual)
+    passes = np.where(adamw, ADAMW_PASSES, _SGD_PASSES)
     calls = np.where(adamw, _ADAMW_CALLS, _SGD_CALLS)
     seconds: FloatArray = passes * moved_s + calls * tensors * speeds.operator_s
     return seconds

@@ -12,6 +12,7 @@ from gaisnet.schema.profile import AttentionEfficiency, DevicePart
 
 __all__ = ["Speeds", "speeds_of"]
 
+_FUNCTIONS = set(KINDS) - {"move"}
 _ITEM_BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
 _USUAL_ATTENTION = AttentionEfficiency(forward=0.6, backward=0.6)
 _FLOPS_PER_BYTE = {
@@ -75,7 +76,7 @@ def _traffic(part: DevicePart, dtype: str) -> dict[str, float]:
     bytes of a narrower type pass in the same time; moving is bound by bytes."""
     narrowing = _ITEM_BYTES.get(dtype, 4) / 4
     found = {kind: _assumed(part, kind) for kind in KINDS} | part.traffic_bytes_per_s
-    return {kind: v if kind == "move" else v * narrowing for kind, v in found.items()}
+    return {kind: v * (narrowing if kind in _FUNCTIONS else 1.0) for kind, v in found.items()}
 
 
 def _assumed(part: DevicePart, kind: str) -> float:

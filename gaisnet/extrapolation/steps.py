@@ -11,7 +11,7 @@ from gaisnet.extrapolation.lines import lines_s
 from gaisnet.extrapolation.work import Direction, FloatArray
 from gaisnet.schema.profile import ModelPart, Timing
 
-__all__ = ["kappa_of", "step_s", "timed_s", "timed_update_s"]
+__all__ = ["fixed_s", "kappa_of", "step_s", "timed_s", "timed_update_s"]
 
 
 def timed_s(model: ModelPart, direction: Direction, batch_size: int) -> FloatArray:
@@ -23,6 +23,11 @@ def timed_s(model: ModelPart, direction: Direction, batch_size: int) -> FloatArr
         InputError: Units were timed at different batch sizes.
     """
     return kappa_of(model) * _lines_s(model, direction, batch_size)
+
+
+def fixed_s(model: ModelPart, direction: Direction) -> FloatArray:
+    """Seconds ``[L]`` of each unit's pass that do not grow with the batch; 0 with one size."""
+    return _lines_s(model, direction, 0)
 
 
 def timed_update_s(model: ModelPart) -> FloatArray | None:

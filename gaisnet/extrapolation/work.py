@@ -11,14 +11,26 @@ import numpy.typing as npt
 
 from gaisnet.schema.profile import PassWork, UnitPart
 
-__all__ = ["KINDS", "PRODUCT", "Direction", "FloatArray", "Work", "scaled_flops", "work_of"]
+__all__ = [
+    "DIRECTIONS",
+    "KINDS",
+    "PRODUCT",
+    "UPDATE",
+    "Direction",
+    "FloatArray",
+    "Work",
+    "scaled_flops",
+    "work_of",
+]
 
 FloatArray = npt.NDArray[np.float64]
 Direction = Literal["forward", "backward"]
+DIRECTIONS: tuple[Direction, ...] = ("forward", "backward")
 
-PRODUCT = "product"
+PRODUCT, UPDATE = "product", "update"
 KINDS = ("move", "norm", "gelu", "silu", "tanh", "softmax")
-"""Kinds of element-wise operators; ``product`` is apart, since its bytes only bound it."""
+"""Kinds of element-wise operators. ``product`` is apart, since its bytes only bound it, and so is
+``update``: what AdamW does between passes, on tensors of a weight's size."""
 
 _BACKWARD_OPERATORS = 2
 """Operator calls of a backward pass per forward call, where they were not counted: each matrix

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
+from gaisnet.extrapolation.seconds import ADAMW_PASSES
+from gaisnet.extrapolation.work import UPDATE
 from gaisnet.profiler.clock import repeat, steady_s
 from gaisnet.schema.profile import AttentionEfficiency
 
@@ -17,6 +19,7 @@ _ATTENTION = ((1, 12, 128, 32), (1, 3, 197, 64), (1, 12, 197, 64))
 """Samples, heads, tokens and width of a head: MiniLM, ViT-Tiny and ViT-Base."""
 _ROWS, _WIDTH = 256, 1024
 """A mebibyte in float32: activations of a layer, which a CPU's second cache holds."""
+_UPDATED = 1 << 20
 _ACCELERATOR_SCALE = 8
 _LEAST = 15
 """Runs of everything, also where the machine is so busy that the time is up before."""
@@ -72,10 +75,20 @@ def traffic_bytes_per_s(device: torch.device, budget_s: float) -> dict[str, floa
     def spent_s(work: Callable[[], object]) -> float:
         return steady_s(repeat(work, budget_s=share, device=device, least=_LEAST))
 
-    return {
+    found = {
         kind: n_bytes * sum(n for n, _ in works) / sum(spent_s(work) for _, work in works)
         for kind, works in kinds.items()
     }
+    return found | {UPDATE: _update_bytes_per_s(device, share)}
+
+
+def _update_bytes_per_s(device: torch.device, budget_s: float) -> float:
+    """Of one step of AdamW on a weight as large as a small transformer's."""
+    weight = nn.Parameter(torch.zeros(_UPDATED, device=device))
+    weight.grad = torch.ones_like(weight)
+    optimizer = torch.optim.AdamW([weight], lr=0.0)
+    runs = repeat(optimizer.step, budget_s=budget_s, device=device, least=_LEAST)
+    return ADAMW_PASSES * weight.numel() * weight.element_size() / steady_s(runs)
 
 
 def _attend(

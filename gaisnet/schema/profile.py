@@ -87,7 +87,8 @@ class DevicePart(Strict):
     """Measured in float32; ``None`` where nobody measured it."""
     traffic_bytes_per_s: dict[str, Positive] = Field(default_factory=dict)
     """Bytes read plus written per second by element-wise operators in float32, by kind of
-    operator (the kinds of ``PassWork``), on tensors of an activation's size."""
+    operator (the kinds of ``PassWork``), on tensors of an activation's size; and by ``update``,
+    a step of AdamW on a tensor of a weight's size."""
     power: Power
     threads: PositiveCount = 1
     """Threads that the figures were measured with."""

@@ -98,10 +98,14 @@ def spread(seconds: float, samples: int = 9) -> Spread:
 
 
 def timed(
-    model: ModelPart, seconds: Sequence[float], kappa: float = 1.0, sizes: Sequence[int] = (1, 4)
+    model: ModelPart,
+    seconds: Sequence[float],
+    kappa: float = 1.0,
+    sizes: Sequence[int] = (1, 4),
+    fixed_s: float = 0.0,
 ) -> ModelPart:
     """The model with times: unit ``u`` takes ``seconds[u]`` a sample forward, twice that back,
-    half of it to update."""
+    half of it to update; forward costs ``fixed_s`` more whatever the batch."""
     units = tuple(
         unit.model_copy(
             update={
@@ -110,7 +114,7 @@ def timed(
                         batch_size=size,
                         forward=spread(99.0),
                         backward=spread(99.0),
-                        forward_cpu=spread(size * s),
+                        forward_cpu=spread(fixed_s + size * s),
                         backward_cpu=spread(2 * size * s),
                     )
                     for size in sizes

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -36,16 +37,20 @@ def test_a_device_slower_at_everything_takes_longer_by_that(factor: float, kappa
     assert block.forward == block.forward_cpu
 
 
-def test_each_pass_is_scaled_by_its_own_work() -> None:
+def test_what_grows_with_the_batch_and_what_does_not_are_scaled_by_their_own_work() -> None:
     there = make_device(attention_efficiency=HERE.attention_efficiency, op_overhead_s=0.5)
     units = (make_unit(0), make_unit(1, attention_flops=0, forward_flops=900_000), make_unit(2))
-    made = extrapolate(timed(make_model(units), SECONDS), there, HERE)
-    ratios = modelled_s(speeds_of(there, "float32"), units, "forward", 4) / modelled_s(
-        speeds_of(HERE, "float32"), units, "forward", 4
+    measured = timed(make_model(units), SECONDS, fixed_s=7.0)
+    made = extrapolate(measured, there, HERE)
+    one, other = (
+        [modelled_s(speeds_of(part, "float32"), units, "forward", size) for size in (0, 4)]
+        for part in (there, HERE)
     )
+    calls, samples = one[0] / other[0], (one[1] - one[0]) / (other[1] - other[0])
+    expected = 7.0 * calls + 4 * np.array(SECONDS) * samples
     found = [unit.timings[1].forward_cpu.median_s for unit in made.units]
-    assert found == pytest.approx([4 * s * r for s, r in zip(SECONDS, ratios, strict=True)])
-    assert ratios[1] < ratios[0]
+    assert found == pytest.approx(expected)
+    assert calls[0] > 100 * samples[0]
 
 
 def test_to_the_device_itself_nothing_changes() -> None:

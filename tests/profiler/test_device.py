@@ -48,7 +48,7 @@ def test_measured_figures_are_those_of_some_computer_of_this_age(part: DevicePar
     assert part.attention_efficiency is not None
     assert 1e-3 < part.attention_efficiency.forward < 1e2
     assert 1e-3 < part.attention_efficiency.backward < 1e2
-    assert set(part.traffic_bytes_per_s) == set(KINDS)
+    assert set(part.traffic_bytes_per_s) == {*KINDS, "update"}
     assert all(1e6 < speed < 1e14 for speed in part.traffic_bytes_per_s.values())
     assert 1 << 25 < part.runtime_bytes < part.memory_bytes
     assert 0 < part.power.idle_w <= part.power.busy_w
