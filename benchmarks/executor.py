@@ -22,7 +22,7 @@ from gaisnet.executor.build import Site, build_services
 from gaisnet.executor.chain import chain_of
 from gaisnet.executor.data import Shard
 from gaisnet.executor.dispatch import Dispatcher
-from gaisnet.executor.engines import LocalEngine
+from gaisnet.executor.engines import Engine, LocalEngine
 from gaisnet.executor.facts import ModelFacts
 from gaisnet.executor.mailbox import Moment
 from gaisnet.executor.propagate import Propagation
@@ -70,10 +70,11 @@ def main() -> None:
 def measure(*, repeats: int = 7) -> dict[str, float]:
     """CPU seconds of an unsplit and a split step, alternating on one thread, and their ratio."""
     torch.set_num_threads(1)
-    whole, split = _model(), _model()
-    shard = _shard(whole)
-    steps = _whole_step(whole, shard), _split_step(split, shard)
-    unsplit_s, split_s = _alternate(steps, repeats)
+    with tempfile.TemporaryDirectory() as folder:
+        whole, split = (make_model(Path(folder)) for _ in range(2))
+        shard = make_shard(whole)
+        steps = _whole_step(whole, shard), split_step(split, shard, LocalEngine())
+        unsplit_s, split_s = _alternate(steps, repeats)
     return {"unsplit_s": unsplit_s, "split_s": split_s, "ratio": split_s / unsplit_s}
 
 
@@ -103,8 +104,9 @@ def _whole_step(model: FoundationModel, shard: Shard) -> Callable[[], None]:
     return step
 
 
-def _split_step(model: FoundationModel, shard: Shard) -> Callable[[], None]:
-    engine, facts, plan = LocalEngine(), ModelFacts.of(model), _plan(model.n_units)
+def split_step(model: FoundationModel, shard: Shard, engine: Engine) -> Callable[[], None]:
+    """One step over an engine with the devices ``owner``, ``one``, ``two`` and ``server``."""
+    facts, plan = ModelFacts.of(model), _plan(model.n_units)
     site = Site(
         run="benchmark",
         plan=plan,
@@ -121,23 +123,32 @@ def _split_step(model: FoundationModel, shard: Shard) -> Callable[[], None]:
 
     def step() -> None:
         batches = {"owner": BatchRef("owner", next(steps), BATCH, 1, 0)}
-        batch = Propagation(dispatcher=dispatcher, chain=chain, batches=batches, moment=Moment())
+        batch = Propagation(
+            dispatcher=dispatcher,
+            chain=chain,
+            batches=batches,
+            moment=Moment(),
+            crosses_below=facts.crosses_below,
+        )
         batch.forward(0)
         batch.backward(0)
+        batch.mean_loss()
         for stop in chain.stops():
             dispatcher.call(stop.address, "update", stop.stage)
+        engine.settle()
 
     return step
 
 
-def _model() -> FoundationModel:
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "config.json"
-        path.write_text(json.dumps(CONFIG))
-        return attach(load_model(ModelSpec(source=str(path))), LoraSpec(), seed=0)
+def make_model(folder: Path) -> FoundationModel:
+    """The model; ``folder`` has to stay as long as it is used elsewhere."""
+    path = folder / "config.json"
+    path.write_text(json.dumps(CONFIG))
+    return attach(load_model(ModelSpec(source=str(path))), LoraSpec(), seed=0)
 
 
-def _shard(model: FoundationModel) -> Shard:
+def make_shard(model: FoundationModel) -> Shard:
+    """The owner's samples."""
     tensors = model.example_inputs(4 * BATCH)
     labels = tensors.pop("labels")
     return Shard("owner", tensors, labels)

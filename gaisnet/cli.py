@@ -251,6 +251,10 @@ def report(
 @app.command()
 def doctor(
     model: opt.ModelOption = None,
+    address: opt.Address = None,
+    plan: cluster.PlanToCheck = None,
+    credentials: cluster.Credentials = None,
+    insecure: cluster.JoinInsecure = False,
     tunable: opt.Tunable = "lora",
     task: opt.Task = None,
     num_labels: opt.Labels = None,
@@ -258,11 +262,15 @@ def doctor(
     format: opt.Form = "text",
     quiet: opt.Quiet = False,
 ) -> None:
-    """Show what gaisnet finds here; with --model prove that the model can be cut."""
+    """Show what is here; prove a model's cuts (--model); look at a cluster (--address)."""
+    from gaisnet import joining
     from gaisnet.report import Session
     from gaisnet.report.environment import environment, environment_table, split_data, split_table
 
     with Session(format, quiet=quiet) as session:
+        if address is not None:
+            joining.check(session, plan, address, credentials, insecure)
+            return
         found = environment()
         session.show(environment_table(found))
         if model is None:

@@ -21,6 +21,7 @@ __all__ = [
     "MemoryLimit",
     "OwnHost",
     "OwnProfile",
+    "PlanToCheck",
     "Renew",
     "Revoked",
 ]
@@ -53,6 +54,10 @@ Credentials = Annotated[
 ]
 JoinInsecure = Annotated[
     bool, Option("--insecure", help="Without authentication: whoever reaches it runs code here.")
+]
+
+PlanToCheck = Annotated[
+    Path | None, Option("--plan", help="The plan whose devices are looked at, with --address.")
 ]
 
 AuthorityFolder = Annotated[

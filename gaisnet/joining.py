@@ -5,18 +5,19 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
 
-from gaisnet.errors import UsageError
+from gaisnet.errors import MismatchError, UsageError
 
 if TYPE_CHECKING:
     from gaisnet.executor.engines.ray.node import NodeSpec
     from gaisnet.report import Session
     from gaisnet.security.authority import Authority
 
-__all__ = ["admit", "join", "renew", "use_credentials"]
+__all__ = ["admit", "check", "join", "renew", "use_credentials"]
 
 
 def use_credentials(folder: Path | None, insecure: bool) -> dict[str, str]:
@@ -50,6 +51,41 @@ def join(session: Session, spec: NodeSpec) -> None:
         session.note(f"{spec.device} leaves")
     finally:
         node.stop()
+
+
+def check(
+    session: Session, plan: Path | None, address: str, credentials: Path | None, insecure: bool
+) -> None:
+    """Look at every device of a plan.
+
+    Raises:
+        UsageError: No plan is named, or Ray is not installed.
+        SecurityError: There are no credentials, and that was not asked for.
+        RunError: The cluster cannot be reached.
+        MismatchError: Something is not as the plan needs it.
+    """
+    if plan is None:
+        raise UsageError("a cluster is looked at for a plan", hint="name it with --plan")
+    use_credentials(credentials, insecure)
+    from gaisnet.executor.engines.ray.settings import prepare
+
+    prepare(private=False)
+    from gaisnet.executor.engines.ray.checkup import check_cluster
+    from gaisnet.executor.planfiles import read_plan
+    from gaisnet.report.environment import checkup_table
+
+    with session.progress("looking at the devices"):
+        findings = check_cluster(read_plan(plan), address)
+    session.show(checkup_table([asdict(finding) for finding in findings]))
+    session.answer({"findings": [asdict(finding) for finding in findings]})
+    wrong = [finding for finding in findings if not finding.ok]
+    if wrong:
+        first = wrong[0]
+        raise MismatchError(
+            f"{first.check}: {first.found}, not {first.expected} ({len(wrong)} findings in all)",
+            where=first.device,
+            hint=first.advice,
+        )
 
 
 def admit(session: Session, folder: Path, device: str, hosts: Sequence[str]) -> None:

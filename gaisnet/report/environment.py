@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
@@ -18,7 +19,7 @@ from gaisnet.report.units import as_bytes
 if TYPE_CHECKING:
     from gaisnet.models import SplitCheck
 
-__all__ = ["environment", "environment_table", "split_data", "split_table"]
+__all__ = ["checkup_table", "environment", "environment_table", "split_data", "split_table"]
 
 _LIBRARIES = ("gaisnet", "torch", "transformers", "peft", "pulp", "highspy", "cvxpy", "pydantic")
 
@@ -55,6 +56,21 @@ def environment_table(found: dict[str, Any]) -> Table:
     table.add_row("cores", str(found["cores"]))
     memory, free = as_bytes(found["memory_bytes"]), as_bytes(found["available_bytes"])
     table.add_row("memory", f"{memory}, {free} available")
+    return table
+
+
+def checkup_table(findings: Sequence[Mapping[str, Any]]) -> Table:
+    """What was found at a cluster's devices, for people."""
+    table = compact_table("Devices", "device", "check", "found", "expected", "advice", left=5)
+    for finding in findings:
+        style = "green" if finding["ok"] else "bold red"
+        table.add_row(
+            finding["device"],
+            finding["check"],
+            Text(finding["found"], style=style),
+            finding["expected"],
+            finding["advice"],
+        )
     return table
 
 

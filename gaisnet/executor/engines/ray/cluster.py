@@ -15,7 +15,7 @@ from gaisnet.errors import MismatchError, RunError
 from gaisnet.executor.engines.ray.processes import end_all, rays_below
 from gaisnet.executor.engines.ray.settings import RESOURCE
 
-__all__ = ["connect", "disconnect", "start_here"]
+__all__ = ["connect", "disconnect", "joined", "start_here"]
 
 _LOG = logging.getLogger(__name__)
 _OBJECT_STORE_BYTES = 512 * 2**20
@@ -53,6 +53,25 @@ def start_here(devices: Iterable[str]) -> None:
     except Exception as error:
         disconnect()
         raise RunError(f"Ray does not start here: {error}") from error
+
+
+def joined(address: str) -> dict[str, dict[str, str]]:
+    """The devices that have joined a cluster, each with its node's labels.
+
+    Raises:
+        RunError: It cannot be reached.
+    """
+    connect(address, ())
+    try:
+        return {
+            name.removeprefix(RESOURCE): dict(node["Labels"])
+            for node in ray.nodes()
+            if node["Alive"]
+            for name in node["Resources"]
+            if name.startswith(RESOURCE)
+        }
+    finally:
+        disconnect()
 
 
 def connect(address: str, devices: Iterable[str]) -> None:

@@ -22,6 +22,7 @@ from gaisnet.errors import RunError
 from gaisnet.executor.engines.base import Answer, LostDeviceError
 from gaisnet.executor.engines.ray.health import ENDED
 from gaisnet.executor.engines.ray.messages import (
+    DeviceFacts,
     Failure,
     Made,
     Receipt,
@@ -73,6 +74,23 @@ class DeviceProcess:
         """How long the present computation has taken so far; 0 between two."""
         since = self._busy_since
         return 0.0 if since is None else time.monotonic() - since
+
+    async def facts(self) -> str:
+        """``messages.DeviceFacts``, as text."""
+        return DeviceFacts.here().model_dump_json()
+
+    async def time_link(self, peer: Any, frame_bytes: int, times: int) -> list[float]:
+        """Seconds until another device has so many bytes, and has said so; ``times`` times."""
+        content, taken_s = np.zeros(frame_bytes, dtype=np.uint8), []
+        for _ in range(times):
+            started = time.perf_counter()
+            sent = peer.swallow.remote("", self._device, content).future()
+            await asyncio.wait_for(asyncio.wrap_future(sent), self._frame_limit_s)
+            taken_s.append(time.perf_counter() - started)
+        return taken_s
+
+    async def swallow(self, token: str, receiver: str, frame: Any, failure: str = "") -> None:
+        """As ``accept``, but for nothing."""
 
     async def place(self, number: int, service: str, blueprint: str) -> str:
         """Build a service; ``number`` counts what the service was asked for."""

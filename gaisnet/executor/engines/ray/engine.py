@@ -19,7 +19,13 @@ from gaisnet.executor.engines.ray.calls import Call, RayParcel, RayReply
 from gaisnet.executor.engines.ray.device import DeviceProcess
 from gaisnet.executor.engines.ray.health import Health
 from gaisnet.executor.engines.ray.ledger import Ledger
-from gaisnet.executor.engines.ray.messages import Failure, Made, pack_arguments, pack_blueprint
+from gaisnet.executor.engines.ray.messages import (
+    DeviceFacts,
+    Failure,
+    Made,
+    pack_arguments,
+    pack_blueprint,
+)
 from gaisnet.executor.engines.ray.patience import Patience
 from gaisnet.executor.engines.ray.settings import RESOURCE
 from gaisnet.executor.frames import Buffer, payload_bytes
@@ -178,6 +184,17 @@ class RayEngine:
         """Ids of the devices' processes, on their machines."""
         asked = {device: actor.hello.remote() for device, actor in self._actors.items()}
         return {d: int(ray.get(ref, timeout=self._patience.silence_s)) for d, ref in asked.items()}
+
+    def facts(self, device: str) -> DeviceFacts:
+        """What a device's process says of itself."""
+        told = ray.get(self._actors[device].facts.remote(), timeout=self._patience.start_s)
+        return DeviceFacts.model_validate_json(told)
+
+    def time_link(self, sender: str, receiver: str, frame_bytes: int, *, times: int) -> list[float]:
+        """Seconds that messages of so many bytes take from one device to another."""
+        ref = self._actors[sender].time_link.remote(self._actors[receiver], frame_bytes, times)
+        found: list[float] = ray.get(ref, timeout=self._patience.start_s)
+        return found
 
     def watch(self) -> frozenset[str]:
         """Ask all devices."""

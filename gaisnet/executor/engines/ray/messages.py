@@ -7,10 +7,14 @@ from __future__ import annotations
 
 import inspect
 import json
+import platform
+import time
 from collections.abc import Callable, Sequence
 from functools import lru_cache
+from importlib.metadata import version
 from typing import Any, get_type_hints
 
+import psutil
 from pydantic import TypeAdapter, ValidationError
 from pydantic_core import to_jsonable_python
 
@@ -19,6 +23,7 @@ from gaisnet.executor.blueprints import Blueprint
 from gaisnet.schema.base import Bytes, Strict
 
 __all__ = [
+    "DeviceFacts",
     "Failure",
     "Made",
     "Receipt",
@@ -28,6 +33,7 @@ __all__ = [
     "unpack_blueprint",
 ]
 
+_PACKAGES = ("gaisnet", "ray", "torch", "transformers", "peft", "safetensors")
 _BLUEPRINT: TypeAdapter[Blueprint] = TypeAdapter(Blueprint)
 
 
@@ -65,6 +71,25 @@ class Made(Strict):
     receiver: str
     frame_bytes: Bytes
     payload_bytes: Bytes
+
+
+class DeviceFacts(Strict):
+    """What a device's process says of itself."""
+
+    versions: dict[str, str]
+    available_bytes: Bytes
+    """Memory that is free."""
+    time_s: float
+    """Its clock, in seconds since 1970."""
+
+    @classmethod
+    def here(cls) -> DeviceFacts:
+        """Of this process."""
+        return cls(
+            versions={"python": platform.python_version()} | {n: version(n) for n in _PACKAGES},
+            available_bytes=psutil.virtual_memory().available,
+            time_s=time.time(),
+        )
 
 
 class Receipt(Strict):

@@ -1,0 +1,122 @@
+"""The engine ray on this machine, beside what it is built on and beside the embedded engine.
+
+Messages of 1.2 MB between two devices' processes against bare calls between two of Ray's actors
+with the same NumPy array; and a step of split fine-tuning (ViT-Base geometry, LoRA, batch 8, four
+stages under u_shape) on ray against the embedded engine, one thread each. Both sides of a ratio
+alternate in one run, so that contention touches both alike; wall time, medians.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from benchmarks.executor import make_model, make_shard, split_step
+from gaisnet.executor.engines import Engine, LocalEngine, make_engine
+
+DEVICES = ("one", "owner", "server", "two")
+MESSAGE_BYTES, MESSAGE_TARGET, STEP_TARGET = 1_200_000, 1.2, 1.15
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--repeats", type=int, default=7)
+    options = parser.parse_args()
+    for name, found in measure(repeats=options.repeats).items():
+        print(name)
+        for what, value in found.items():
+            print(f"  {what:24s} {value:8.4f}")
+
+
+def measure(*, repeats: int = 7) -> dict[str, dict[str, float]]:
+    """Medians and their ratios."""
+    torch.set_num_threads(1)
+    engine: Any = make_engine("ray", DEVICES)
+    try:
+        return {
+            f"message of {MESSAGE_BYTES} bytes": _message(engine, repeats),
+            "step of 4 stages": _step(engine, repeats),
+        }
+    finally:
+        engine.close()
+
+
+def _message(engine: Any, repeats: int) -> dict[str, float]:
+    import ray
+
+    actor: Any = ray.remote(_Bare)
+    sender, receiver = (actor.options(num_cpus=0).remote() for _ in range(2))
+    ray.get(sender.meet.remote(receiver))
+    ours, bare = [], []
+    for _ in range(repeats + 1):
+        ours += engine.time_link("one", "two", MESSAGE_BYTES, times=20)
+        bare += ray.get(sender.time.remote(MESSAGE_BYTES, 20))
+    for each in (sender, receiver):
+        ray.kill(each)
+    # The first turn warms both up.
+    found = statistics.median(ours[20:]), statistics.median(bare[20:])
+    return {
+        "between devices, s": found[0],
+        "bare actor call, s": found[1],
+        "ratio": found[0] / found[1],
+        "target": MESSAGE_TARGET,
+    }
+
+
+def _step(engine: Engine, repeats: int) -> dict[str, float]:
+    with tempfile.TemporaryDirectory() as folder:
+        model = make_model(Path(folder))
+        shard = make_shard(model)
+        steps = [split_step(model, shard, each) for each in (LocalEngine(), engine)]
+        engine.settle()
+        local_s, ray_s = _alternate(steps, repeats)
+    return {
+        "embedded, s": local_s,
+        "ray, s": ray_s,
+        "ratio": ray_s / local_s,
+        "target": STEP_TARGET,
+    }
+
+
+def _alternate(steps: list[Callable[[], None]], repeats: int) -> list[float]:
+    times: list[list[float]] = [[] for _ in steps]
+    for number in range(repeats + 1):
+        for step, taken in zip(steps, times, strict=True):
+            started = time.perf_counter()
+            step()
+            if number > 0:  # the first is a warm-up
+                taken.append(time.perf_counter() - started)
+    return [statistics.median(taken) for taken in times]
+
+
+class _Bare:
+    """An actor that does nothing but send and take arrays."""
+
+    def meet(self, peer: Any) -> None:
+        self._peer = peer
+
+    def time(self, size: int, times: int) -> list[float]:
+        import numpy as np
+        import ray
+
+        content, taken = np.zeros(size, dtype=np.uint8), []
+        for _ in range(times):
+            started = time.perf_counter()
+            ray.get(self._peer.take.remote(content))
+            taken.append(time.perf_counter() - started)
+        return taken
+
+    def take(self, content: Any) -> int:
+        return len(content)
+
+
+if __name__ == "__main__":
+    main()
