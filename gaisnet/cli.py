@@ -54,6 +54,7 @@ def profile(
     task: opt.Task = None,
     num_labels: opt.Labels = None,
     dtype: opt.Dtype = "float32",
+    attention: opt.Attention = "sdpa",
     random_weights: opt.RandomWeights = False,
     tokens: opt.Tokens = None,
     batch_sizes: opt.BatchSizes = "1,4",
@@ -104,7 +105,7 @@ def profile(
             picked = (rank, alpha, targets, bottleneck, prompt_tokens, train_head)
             tuned = opt.tunable_spec(tunable, *picked)
             sizes = opt.numbers("--batch-sizes", batch_sizes)
-            named = (task, num_labels, dtype, random_weights, seed)
+            named = (task, num_labels, dtype, random_weights, seed, attention)
             spec = None if model is None else opt.model_spec(model, *named)
             asked = {"optimizer": optimizer, "batch_sizes": sizes, "tokens": tokens, "times": times}
             asked |= {"ranks": opt.numbers("--ranks", ranks)}

@@ -17,6 +17,7 @@ __all__ = [
     "Address",
     "Alpha",
     "AsDevice",
+    "Attention",
     "BatchSizes",
     "Bottleneck",
     "BytesWeight",
@@ -99,13 +100,14 @@ ModelArgument = Annotated[
 ModelOption = Annotated[
     str | None, Option("--model", help="Prove the splits of this model, at every cut.")
 ]
-TaskName = Literal[
-    "causal_lm", "masked_lm", "sequence_classification", "image_classification", "features"
-]
+TaskName = Literal["causal_lm", "masked_lm", "sequence_classification", "image_classification",
+                   "audio_classification", "features"]  # fmt: skip
 Task = Annotated[TaskName | None, Option("--task", help="What the head answers.")]
 Labels = Annotated[int | None, Option("--num-labels", min=1, help="Classes of the head.")]
 DtypeName = Literal["float32", "bfloat16", "float16"]
 Dtype = Annotated[DtypeName, Option("--dtype", help="Type of the weights.")]
+AttentionName = Literal["sdpa", "eager"]
+Attention = Annotated[AttentionName, Option("--attention", help="Which code attends.")]
 RandomWeights = Annotated[bool, Option("--random-weights", help="Do not load the weights.")]
 Kind = Literal["lora", "adapter", "deep_prompt", "bitfit", "head", "full"]
 Tunable = Annotated[Kind, Option("--tunable", help="Which modules are tuned.")]
@@ -281,6 +283,7 @@ def model_spec(
     dtype: DtypeName = "float32",
     random_weights: bool = False,
     seed: int | None = None,
+    attention: AttentionName = "sdpa",
 ) -> ModelSpec:
     """The model that the options name.
 
@@ -298,6 +301,7 @@ def model_spec(
         dtype=dtype,
         weights="random" if random_weights else "load",
         seed=seed or 0,
+        attention=attention,
     )
 
 

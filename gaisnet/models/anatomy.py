@@ -43,6 +43,8 @@ class Anatomy:
     the hidden state itself and no tuple."""
     hidden_size: int
     """Width of the hidden state."""
+    hidden_tokens: int
+    """Length of the hidden state in the probe: an axis of this length is that of the tokens."""
     output_key: str
     """Which field of the model's output is the answer: ``logits`` or ``last_hidden_state``."""
     prologue_shapes: Mapping[str, object]
@@ -83,10 +85,11 @@ def find_anatomy(module: nn.Module, inputs: Mapping[str, Tensor]) -> Anatomy:
         prologue=tuple(prologue),
         epilogue=tuple(epilogue),
         common=tuple(common),
-        head=tuple(_head(module, epilogue, block_path)),
+        head=tuple(_head(module, epilogue, block_path, trace.output_key)),
         hidden_index=trace.hidden_index,
         block_outputs=tuple(trace.block_outputs),
         hidden_size=trace.hidden_size,
+        hidden_tokens=trace.hidden_tokens,
         output_key=trace.output_key,
         prologue_shapes={path: trace.prologue_outputs[path] for path in prologue},
         block_extras=frozenset(trace.extra_names),
@@ -121,12 +124,14 @@ def _owns(module: nn.Module, path: str, parameter_names: Iterable[str]) -> bool:
     return any(id(parameter) in wanted for parameter in module.get_submodule(path).parameters())
 
 
-def _head(module: nn.Module, epilogue: Iterable[str], block_path: str) -> list[str]:
+def _head(
+    module: nn.Module, epilogue: Iterable[str], block_path: str, output_key: str
+) -> list[str]:
     """Epilogue modules beside the base model, e.g. ``classifier`` beside ``vit``."""
     base = block_path.split(".")[0]
     if not isinstance(getattr(module, base, None), nn.Module) or base == block_path:
         return []
-    if getattr(module, "base_model", module) is module:
+    if getattr(module, "base_model", module) is module and output_key != "logits":
         return []
     return [path for path in epilogue if path.split(".")[0] != base]
 

@@ -29,7 +29,7 @@ def find_block_list(module: nn.Module) -> str:
     Raises:
         ModelError: There is no such list, or there are two (encoder and decoder, two towers).
     """
-    if getattr(getattr(module, "config", None), "is_encoder_decoder", False):
+    if _has_decoder(module):
         raise refuse(module, "it is an encoder-decoder, whose two chains cross")
     lists = _outer_lists(module)
     if not lists:
@@ -41,6 +41,14 @@ def find_block_list(module: nn.Module) -> str:
     if len(ranked) > 1 and sizes[ranked[1]] > _SECOND_CHAIN * sizes[ranked[0]]:
         raise refuse(module, f"it has two chains of blocks, {ranked[0]} and {ranked[1]}")
     return ranked[0]
+
+
+def _has_decoder(module: nn.Module) -> bool:
+    """Whether an encoder-decoder's decoder is really there: a classifier may have the encoder
+    alone, with the configuration of both."""
+    if not getattr(getattr(module, "config", None), "is_encoder_decoder", False):
+        return False
+    return any(path.split(".")[-1] == "decoder" for path, _ in module.named_modules())
 
 
 def _outer_lists(module: nn.Module, prefix: str = "") -> dict[str, nn.ModuleList]:

@@ -36,6 +36,7 @@ _AUTO_CLASSES: dict[Task, Any] = {
     "masked_lm": transformers.AutoModelForMaskedLM,
     "sequence_classification": transformers.AutoModelForSequenceClassification,
     "image_classification": transformers.AutoModelForImageClassification,
+    "audio_classification": transformers.AutoModelForAudioClassification,
     "features": transformers.AutoModel,
 }
 
@@ -46,8 +47,12 @@ _TASK_OF_SUFFIX: dict[str, Task] = {
     "ForPreTraining": "masked_lm",
     "ForSequenceClassification": "sequence_classification",
     "ForImageClassification": "image_classification",
+    "ForAudioClassification": "audio_classification",
     "Model": "features",
 }
+
+_OVER_SOUND = frozenset(modeling_auto.MODEL_FOR_AUDIO_CLASSIFICATION_MAPPING_NAMES.values())
+"""Architectures that classify sound, whatever they are called."""
 
 _LOADING_ERRORS = (
     OSError,
@@ -153,9 +158,13 @@ def _config_of_file(path: Path) -> Any:
 
 def _deduce_task(config: Any) -> Task:
     architecture = next(iter(getattr(config, "architectures", None) or []), "")
+    if architecture in _OVER_SOUND:
+        return "audio_classification"
     for suffix, task in _TASK_OF_SUFFIX.items():
         if architecture.endswith(suffix):
             return task
+    if architecture and getattr(config, "is_encoder_decoder", False):
+        return "features"
     for task, known in _TASK_OF_MODEL_TYPE:
         if config.model_type in known and config.model_type not in _ENCODERS_WITH_A_DECODER_CLASS:
             return task

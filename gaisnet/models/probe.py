@@ -49,6 +49,8 @@ class Trace:
     block_outputs: list[tuple[Any, ...] | None] = field(default_factory=list)
     hidden_index: int = 0
     hidden_size: int = 0
+    hidden_tokens: int = 0
+    """Length of the hidden state, its second axis."""
     output_key: str = "logits"
 
 
@@ -191,6 +193,7 @@ def _read_blocks(module: nn.Module, recorder: _Recorder, trace: Trace) -> None:
     trace.block_outputs = [_without_tensors(call.output) for call in calls]
     trace.hidden_index = positions.pop() if positions else 0
     trace.hidden_size = calls[0].hidden.shape[-1]
+    trace.hidden_tokens = calls[0].hidden.shape[1]
     trace.extra_names = {name for call in calls for name in call.extras}
 
 

@@ -97,7 +97,7 @@ def rewire(shell: nn.Module, anatomy: Anatomy, first_unit: int, last_unit: int) 
             _bypass(block, anatomy, index, wire if index == 0 and first_unit > 0 else None)
     if first_unit > 0:
         for path in anatomy.prologue:
-            _silence(shell.get_submodule(path), anatomy.prologue_shapes[path], wire)
+            _silence(shell.get_submodule(path), anatomy, path, wire)
     if first_unit == 1:
         blocks[0].register_forward_pre_hook(_Enter(wire), with_kwargs=True, prepend=True)
     if last_unit == 0:
@@ -154,29 +154,34 @@ def _bypass(block: nn.Module, anatomy: Anatomy, number: int, wire: Wire | None) 
     block.forward = forward
 
 
-def _silence(module: nn.Module, template: Any, wire: Wire) -> None:
+def _silence(module: nn.Module, anatomy: Anatomy, path: str, wire: Wire) -> None:
     """Make a foreign prologue module answer with something of the right shape."""
+    template, tokens = anatomy.prologue_shapes[path], anatomy.hidden_tokens
     for part in module.modules():
         _clear_hooks(part)
 
     def forward(*args: Any, **kwargs: Any) -> Any:
-        return _fill(template, wire.received())
+        return _fill(template, wire.received(), tokens)
 
     module.forward = forward
 
 
-def _fill(template: Any, hidden: Tensor) -> Any:
+def _fill(template: Any, hidden: Tensor, tokens: int) -> Any:
     """The template with zeros for its tensors, sized as for the hidden state at hand.
 
-    Fresh ones each time: some models change their embeddings in place.
+    Fresh ones each time: some models change their embeddings in place. Sound goes through
+    convolutions with its channels before its frames, so not every second axis is the tokens'.
     """
     if isinstance(template, tuple):
-        return tuple(_fill(item, hidden) for item in template)
+        return tuple(_fill(item, hidden, tokens) for item in template)
     if not isinstance(template, Tensor):
         return template
     if template.dim() == hidden.dim() and template.shape[-1] == hidden.shape[-1]:
         return torch.zeros_like(hidden)
-    if template.dim() == hidden.dim() == 3 and template.is_floating_point():
+    if template.shape == (tokens, hidden.shape[-1]):  # positions, the same for all samples
+        return hidden.new_zeros(hidden.shape[1:])
+    per_token = template.dim() == hidden.dim() == 3 and template.shape[1] == tokens
+    if per_token and template.is_floating_point():
         return hidden.new_zeros((*hidden.shape[:2], template.shape[-1]))
     shape = (hidden.shape[0], *template.shape[1:])
     return torch.zeros(shape, dtype=template.dtype, device=hidden.device)

@@ -112,8 +112,13 @@ def _patches(config: Any, convolution: nn.Conv2d) -> int:
 
 
 def _epilogue(model: FoundationModel, tokens: int) -> int:
-    """The head: for every token in language models, else for one pooled vector."""
+    """The head: for every token in language models, else for one pooled vector.
+
+    Classifiers of sound project every token before they pool.
+    """
     per_token = model.task in ("causal_lm", "masked_lm") or hasattr(model.bare, "score")
-    rows = tokens if per_token else 1
-    parts = [model.bare.get_submodule(path) for path in model.anatomy.epilogue if path]
-    return sum(_maps(model, part, rows) for part in parts)
+    parts = {path: model.bare.get_submodule(path) for path in model.anatomy.epilogue if path}
+    return sum(
+        _maps(model, part, tokens if per_token or path == "projector" else 1)
+        for path, part in parts.items()
+    )

@@ -21,7 +21,12 @@ __all__ = [
 ]
 
 Task = Literal[
-    "causal_lm", "masked_lm", "sequence_classification", "image_classification", "features"
+    "causal_lm",
+    "masked_lm",
+    "sequence_classification",
+    "image_classification",
+    "audio_classification",
+    "features",
 ]
 
 

@@ -10,6 +10,7 @@ import transformers
 from torch.utils.flop_counter import FlopCounterMode
 from transformers.models.whisper.modeling_whisper import WhisperEncoder
 
+from gaisnet.errors import ModelError
 from gaisnet.models import FoundationModel, find_anatomy
 from gaisnet.profiler.closed_form import closed_form_flops, known_family
 from gaisnet.profiler.flop_counter import count_flops, looks_like_a_product
@@ -43,11 +44,12 @@ def test_every_witness_counts_a_block_as_the_textbook_does(
         assert counted[unit].attention_flops == geometry.attention_flops()
 
 
+@pytest.mark.parametrize("attention", _ATTENTION)
 @pytest.mark.parametrize("family", FAMILIES)
 def test_full_fine_tuning_costs_three_forward_passes_in_every_block(
-    family: str, folder: Path
+    family: str, attention: str, folder: Path
 ) -> None:
-    counted = count_flops(on_meta(family, folder, "full"), None, 0)
+    counted = count_flops(on_meta(family, folder, "full", attention), None, 0)
     for unit in counted[1:-1]:
         assert unit.backward_flops == 2 * unit.forward_flops
 
@@ -93,9 +95,11 @@ def test_bias_tuning_costs_half_of_full_fine_tuning_backward_in_the_linear_maps(
     assert counted[2].backward_flops == expected
 
 
-def test_adapters_add_their_two_maps(folder: Path) -> None:
-    geometry = FAMILIES["qwen3"].geometry
-    counted = count_flops(on_meta("qwen3", folder, "adapter"), None, 0)
+@pytest.mark.parametrize("attention", _ATTENTION)
+@pytest.mark.parametrize("family", FAMILIES)
+def test_adapters_add_their_two_maps(family: str, attention: str, folder: Path) -> None:
+    geometry = FAMILIES[family].geometry
+    counted = count_flops(on_meta(family, folder, "adapter", attention), None, 0)
     adapter = 2 * geometry.tokens * 2 * geometry.width * 6
     base = geometry.linear_flops() + geometry.attention_flops()
     assert counted[2].forward_flops == base + adapter
@@ -103,26 +107,39 @@ def test_adapters_add_their_two_maps(folder: Path) -> None:
     assert counted[2].backward_flops == through
 
 
+@pytest.mark.parametrize("attention", _ATTENTION)
 @pytest.mark.parametrize("family", FAMILIES)
-def test_deep_prompts_lengthen_every_block(family: str, folder: Path) -> None:
+def test_deep_prompts_lengthen_every_block(family: str, attention: str, folder: Path) -> None:
     geometry = FAMILIES[family].geometry
-    model = on_meta(family, folder, "deep_prompt")
+    model = on_meta(family, folder, "deep_prompt", attention)
     counted = count_flops(model, None, 0)
     longer = geometry.linear_flops(3) + geometry.attention_flops(3)
     assert counted[1].forward_flops == longer
     assert closed_form_flops(model, geometry.tokens)[1] == longer
+    through = geometry.linear_flops(3) + 2 * geometry.attention_flops(3)
+    assert counted[2].backward_flops == through
 
 
-@pytest.mark.parametrize("tunable", ["full", "lora", "adapter", "deep_prompt"])
+@pytest.mark.parametrize("attention", _ATTENTION)
+@pytest.mark.parametrize("tunable", ["full", "lora", "adapter", "deep_prompt", "head"])
 @pytest.mark.parametrize("family", FAMILIES)
-def test_the_witnesses_agree_on_every_unit(family: str, tunable: str, folder: Path) -> None:
+def test_the_witnesses_agree_on_every_unit(
+    family: str, tunable: str, attention: str, folder: Path
+) -> None:
+    if (family, tunable) in _WITHOUT_A_HEAD_OF_ITS_OWN:
+        with pytest.raises(ModelError, match="head"):
+            on_meta(family, folder, tunable, attention)
+        return
     geometry = FAMILIES[family].geometry
-    model = on_meta(family, folder, tunable)
+    model = on_meta(family, folder, tunable, attention)
     counted = [unit.forward_flops for unit in count_flops(model, None, 0)]
     by_formula = closed_form_flops(model, geometry.tokens)
     make_hollow(model)
     assert counted == by_formula == fvcore_flops(model, None, 0)
 
+
+_WITHOUT_A_HEAD_OF_ITS_OWN = {("clip", "head"), ("gpt2", "head")}
+"""CLIP's vision tower answers with hidden states, GPT-2's head is its table of embeddings."""
 
 _REAL_SIZES = {
     "vit-base": (transformers.ViTConfig(), "ViTForImageClassification", 197, 768, 12),

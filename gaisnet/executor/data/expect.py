@@ -23,7 +23,11 @@ Use = Literal["samples", "requests"]
 """``samples`` are learnt from or scored; ``requests`` are answered, and labels are optional."""
 
 _DTYPES = (torch.float32, torch.int64)
-_CLASSES: tuple[Task, ...] = ("sequence_classification", "image_classification")
+_CLASSES: tuple[Task, ...] = (
+    "sequence_classification",
+    "image_classification",
+    "audio_classification",
+)
 _TOKENS: tuple[Task, ...] = ("causal_lm", "masked_lm")
 
 
