@@ -21,6 +21,13 @@ from gaisnet.schema.plan import Certificate
 __all__ = ["Group", "Partition", "partition"]
 
 
+EXACT_UP_TO, QUICK_UP_TO = 20, 12
+"""Devices of a group up to which a plan proves its clusters, and those of a number it only tries;
+larger proofs take longer than the rest of the plan."""
+THOROUGH = 8
+"""Random starts of a search that is no mere trial."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Group:
     """Devices that belong together: a cluster, or what is to be divided into clusters."""
@@ -71,7 +78,7 @@ def partition(roster: Roster, clusters: int, headroom: float = 1.0, restarts: in
     return Partition(
         clusters=tuple(group for part, _ in found for group in part),
         certificates=tuple(
-            _certificate(group, solution, len(groups))
+            _certificate(group, solution, len(groups), roster.job.clustering.policy)
             for group, (_, solution) in zip(groups, found, strict=True)
         ),
         label_tv=tv,
@@ -171,6 +178,8 @@ def _problem(
         label_weight=spec.label_weight,
         speed_weight=spec.speed_weight,
         proximity_weight=spec.proximity_weight,
+        policy=spec.policy,
+        exact_up_to=EXACT_UP_TO if restarts >= THOROUGH else QUICK_UP_TO,
         min_devices=spec.min_devices,
         max_devices=spec.max_devices,
         seed=roster.job.seed,
@@ -245,14 +254,15 @@ def _round_trips(
     )
 
 
-def _certificate(group: Group, solution: ClusterSolution, groups: int) -> Certificate:
+def _certificate(group: Group, solution: ClusterSolution, groups: int, policy: str) -> Certificate:
+    labels = "label distance" if policy == "mix" else "label distances within clusters"
     place = f" of edge {group.edge}" if groups > 1 else ""
     domain = f", domain {group.domain}" if groups > 1 else ""
     assert solution.value is not None
     assert solution.bound is not None
     return Certificate(
         decision=f"clustering{place}{domain}",
-        objective="label distance + speed shortfall + proximity, weighted",
+        objective=f"{labels} + speed shortfall + proximity, weighted",
         solver=solution.solver,
         status="optimal" if solution.status == "optimal" else "feasible",
         value=solution.value,

@@ -169,8 +169,13 @@ class ClusteringSpec(Strict):
 
     clusters: PositiveCount | None = None
     """Number of clusters; by default the best of 1 to the largest that is feasible, at most 16."""
+    policy: Literal["mix", "similar"] = "mix"
+    """``mix``: every cluster's labels like the fleet's. ``similar``: like with like, for modules
+    that are meant for a cluster's own users. What either does to accuracy is measured
+    (docs/experiments.md), not promised."""
     label_weight: NonNegative = 1.0
-    """Weight of the clusters' distance from the fleet's label distribution (total variation)."""
+    """Weight of the clusters' distance from the fleet's label distribution (total variation), or,
+    under ``similar``, of the label distances within clusters."""
     speed_weight: NonNegative = 0.5
     """Weight of the slowest cluster's shortfall from the mean speed."""
     proximity_weight: NonNegative = 0.25

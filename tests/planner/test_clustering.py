@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from gaisnet.planner.clustering import ClusterMember, ClusterProblem, solve_clusters
-from gaisnet.planner.clustering.proof import lower_bound
+from gaisnet.planner.clustering.bounds import lower_bound
 from gaisnet.planner.clustering.terms import arrays
 
 
@@ -46,6 +46,19 @@ def allowed(problem: ClusterProblem, assignment: list[int]) -> bool:
     return True
 
 
+def spread(counts: list[list[int]], assignment: list[int]) -> float:
+    """Part of all label distances, weighted by both members' samples, within clusters."""
+    inside = everything = 0.0
+    for i, mine in enumerate(counts):
+        for j, other in enumerate(counts[:i]):
+            a, b = sum(mine), sum(other)
+            if a and b:
+                apart = sum(abs(m / a - o / b) for m, o in zip(mine, other, strict=True)) / 2.0
+                everything += a * b * apart
+                inside += a * b * apart * (assignment[i] == assignment[j])
+    return inside / everything if everything else 0.0
+
+
 def objective(problem: ClusterProblem, assignment: list[int]) -> float:
     """The definition in the docstring of ``ClusterTerms``, written out with loops."""
     members, clusters = problem.members, range(problem.clusters)
@@ -63,6 +76,8 @@ def objective(problem: ClusterProblem, assignment: list[int]) -> float:
     speeds = [sum(members[i].flops_per_s for i in group) for group in groups]
     mean = sum(speeds) / len(speeds)
     tau = max(0.0, 1.0 - min(speeds) / mean) if mean else 0.0
+    if problem.policy == "similar":
+        tv = spread(counts, assignment)
     near = 0.0
     rows = problem.round_trip_s
     if rows:
@@ -98,6 +113,7 @@ def problems(draw: st.DrawFn, most: int = 7) -> ClusterProblem:
             for i in range(count)
         ),
         clusters=clusters,
+        policy=draw(st.sampled_from(["mix", "similar"])),
         required_bytes=float(draw(st.integers(0, 8))),
         round_trip_s=tuple(map(tuple, distance.tolist())) if draw(st.booleans()) else None,
         speed_weight=draw(st.sampled_from([0.0, 0.5, 3.0])),
@@ -185,6 +201,47 @@ def test_larger_fleets_get_memory_in_every_cluster_and_mixed_labels() -> None:
     assert solution.terms.label_tv < 0.05
     assert solution.value is not None
     assert solution.value < gathered
+
+
+def test_a_proof_of_twenty_members_is_at_least_as_good_as_the_search() -> None:
+    problem = skewed(18, 3)
+    proven = solve_clusters(problem)
+    searched = solve_clusters(problem.model_copy(update={"exact_up_to": 0}))
+    assert proven.status == "optimal"
+    assert proven.value is not None
+    assert searched.value is not None
+    assert searched.bound is not None
+    assert searched.bound <= proven.value + 1e-9
+    assert proven.value <= searched.value + 1e-9
+    assert allowed(problem, list(proven.assignment))
+
+
+def test_similar_devices_come_together_and_different_ones_under_mix() -> None:
+    labels = [(40, 0), (0, 40), (40, 0), (0, 40), (30, 0), (0, 30)]
+    members = tuple(ClusterMember(label_counts=counts, owner=True) for counts in labels)
+    found = {
+        policy: solve_clusters(
+            ClusterProblem.model_validate(
+                {"members": members, "clusters": 2, "policy": policy, "min_devices": 2}
+            )
+        )
+        for policy in ("mix", "similar")
+    }
+    assert found["similar"].assignment == (0, 1, 0, 1, 0, 1)
+    pure, mixed = found["similar"].terms, found["mix"].terms
+    assert pure is not None
+    assert mixed is not None
+    assert pure.label_spread == pytest.approx(0.0)
+    assert mixed.label_tv < pure.label_tv
+
+
+@settings(max_examples=60, deadline=None)
+@given(problem=problems())
+def test_no_partition_is_below_the_bound(problem: ClusterProblem) -> None:
+    data = arrays(problem)
+    every = [p for p in partitions(len(problem.members), problem.clusters) if allowed(problem, p)]
+    least = min((objective(problem, list(p)) for p in every), default=math.inf)
+    assert lower_bound(data) <= least + 1e-9
 
 
 def test_equal_problems_give_equal_solutions() -> None:

@@ -31,9 +31,11 @@ class ClusterMember(_Strict):
 class ClusterProblem(_Strict):
     """Devices that are to be partitioned into ``clusters`` clusters.
 
-    Minimises ``label_weight · TV + speed_weight · τ + proximity_weight · proximity`` (see
+    Minimises ``label_weight · labels + speed_weight · τ + proximity_weight · proximity`` (see
     ``ClusterTerms``) where each cluster has an owner, memory of at least ``required_bytes``, and
-    between ``min_devices`` and ``max_devices`` devices that can reach one another.
+    between ``min_devices`` and ``max_devices`` devices that can reach one another. ``labels`` is
+    the label distance of the clusters from the fleet under the policy ``mix``, and the label
+    distances within clusters under ``similar``.
 
     Raises:
         pydantic.ValidationError: A figure is negative or NaN, or the matrix is not N x N.
@@ -45,6 +47,9 @@ class ClusterProblem(_Strict):
     """Joint memory that the members of each cluster must have."""
     round_trip_s: tuple[tuple[Annotated[float, Field(ge=0)], ...], ...] | None = None
     """N x N, symmetric; infinite where two devices must not be in one cluster."""
+    policy: Literal["mix", "similar"] = "mix"
+    """``mix``: every cluster's labels like the fleet's, which averaging wants. ``similar``: like
+    with like, for modules that are personal to a cluster or a user group."""
     label_weight: Amount = 1.0
     speed_weight: Amount = 0.5
     proximity_weight: Amount = 0.25
@@ -52,8 +57,8 @@ class ClusterProblem(_Strict):
     max_devices: Annotated[int, Field(ge=1)] | None = None
     seed: Annotated[int, Field(ge=0)] = 0
     restarts: Annotated[int, Field(ge=1)] = 8
-    """Random starts beside the one of k-means."""
-    exact_up_to: Annotated[int, Field(ge=0, le=16)] = 12
+    """Random starts beside the one of k-means; fewer where N · K is above 12,500."""
+    exact_up_to: Annotated[int, Field(ge=0, le=24)] = 24
     """Numbers of devices up to which the optimum is proven."""
 
     @model_validator(mode="after")
@@ -71,11 +76,14 @@ class ClusterProblem(_Strict):
 
 
 class ClusterTerms(_Strict):
-    """The parts of the objective; each is 0 at best."""
+    """The parts of the objective, each 0 at best. Of both label terms the policy picks one."""
 
     label_tv: float
     """Total variation between clusters' and the fleet's label distribution, clusters weighted by
     samples: ``1/(2H) Σ_k Σ_y |Σ_{i in k} (H_iy - q_y H_i)|``, between 0 and 1."""
+    label_spread: float
+    """Part of all pairs' label distances (total variation, weighted by the product of their
+    samples) that lies within clusters, between 0 and 1."""
     speed_shortfall: float
     """τ: how far the slowest cluster stays below the mean: ``1 - min_k s_k / (Σ s / K)``."""
     proximity: float

@@ -6,9 +6,10 @@ import math
 
 import numpy as np
 
+from gaisnet.planner.clustering.bounds import lower_bound
 from gaisnet.planner.clustering.improve import improve, score
 from gaisnet.planner.clustering.problem import ClusterProblem, ClusterSolution
-from gaisnet.planner.clustering.proof import lower_bound, prove
+from gaisnet.planner.clustering.proof import prove
 from gaisnet.planner.clustering.starts import starts
 from gaisnet.planner.clustering.terms import (
     ClusterArrays,
@@ -29,8 +30,9 @@ def solve_clusters(problem: ClusterProblem) -> ClusterSolution:
     """Partition the members into clusters and say how far from the best that may be.
 
     Each start (k-means on standardised features, then random ones) is repaired and improved by
-    the best moves and swaps between two clusters; up to ``exact_up_to`` members a set-partitioning
-    MILP then proves the optimum. Equal problems give equal solutions.
+    the best moves and swaps between two clusters; up to ``exact_up_to`` members set partitioning
+    then proves the optimum, beyond them ``bounds`` says how far it may be. Equal problems give
+    equal solutions.
     """
     reason = _impossible(problem)
     if reason is not None:
@@ -38,10 +40,10 @@ def solve_clusters(problem: ClusterProblem) -> ClusterSolution:
     data = arrays(problem)
     found = [improve(data, start) for start in starts(problem, data)]
     best = min((assignment for assignment, _ in found), key=lambda a: score(data, a))
-    sweeps = sum(count for _, count in found)
+    looks = sum(count for _, count in found)
     if len(problem.members) <= problem.exact_up_to:
-        return _proven(data, best, sweeps)
-    return _heuristic(data, best, sweeps)
+        return _proven(data, best, looks)
+    return _heuristic(data, best, looks)
 
 
 def _impossible(problem: ClusterProblem) -> str | None:
@@ -64,12 +66,12 @@ def _impossible(problem: ClusterProblem) -> str | None:
     return None
 
 
-def _proven(data: ClusterArrays, best: IntArray, sweeps: int) -> ClusterSolution:
+def _proven(data: ClusterArrays, best: IntArray, looks: int) -> ClusterSolution:
     """``best`` or what the MILP finds better, with the MILP's bound."""
     solver = "set-partitioning MILP (HiGHS)"
     held = not violations(data, sums(data, best)).any()
     proof = prove(data, terms(data, best).total if held else math.inf)
-    if proof.assignment is None and not held:
+    if math.isinf(proof.bound):
         return ClusterSolution(
             status="infeasible",
             reason=f"no partition into {data.clusters} clusters satisfies memory, owners, sizes "
@@ -77,13 +79,15 @@ def _proven(data: ClusterArrays, best: IntArray, sweeps: int) -> ClusterSolution
             solver=solver,
             nodes=proof.nodes,
         )
+    if not held and proof.assignment is None:
+        return _heuristic(data, best, looks)
     if proof.assignment is not None and score(data, proof.assignment) < score(data, best):
         best = proof.assignment
     bound = max(proof.bound, lower_bound(data))
-    return _solution(data, best, bound, solver, proof.nodes + sweeps)
+    return _solution(data, best, bound, solver, proof.nodes + looks)
 
 
-def _heuristic(data: ClusterArrays, best: IntArray, sweeps: int) -> ClusterSolution:
+def _heuristic(data: ClusterArrays, best: IntArray, looks: int) -> ClusterSolution:
     broken = violations(data, sums(data, best))
     if broken.any():
         return ClusterSolution(
@@ -91,10 +95,10 @@ def _heuristic(data: ClusterArrays, best: IntArray, sweeps: int) -> ClusterSolut
             reason=f"{int((broken > 0).sum())} of {data.clusters} clusters lack memory, an owner, "
             "members or links in the best partition found",
             solver="k-means, repair, pairwise improvement",
-            nodes=sweeps,
+            nodes=looks,
         )
     solver = "k-means, repair, pairwise improvement"
-    return _solution(data, best, lower_bound(data), solver, sweeps)
+    return _solution(data, best, lower_bound(data), solver, looks)
 
 
 def _solution(

@@ -9,14 +9,18 @@ import numpy as np
 from gaisnet.planner.clustering.problem import ClusterProblem
 from gaisnet.planner.clustering.terms import ClusterArrays, FloatArray, IntArray
 
-__all__ = ["features", "starts"]
+__all__ = ["features", "k_means", "starts"]
+
+MOST_WORK = 100_000
+"""N · K, summed over random starts."""
 
 
 def starts(problem: ClusterProblem, data: ClusterArrays) -> Iterator[IntArray]:
     """k-means first, then ``restarts`` random partitions of nearly equal sizes."""
-    yield _k_means(features(data), problem.clusters, problem.seed)
+    yield k_means(features(data), problem.clusters, problem.seed)
     generator = np.random.default_rng(problem.seed)
-    for _ in range(problem.restarts):
+    affordable = MOST_WORK // (data.members * data.clusters)
+    for _ in range(min(problem.restarts, affordable)):
         yield generator.permutation(np.arange(data.members) % problem.clusters)
 
 
@@ -33,7 +37,7 @@ def features(data: ClusterArrays) -> FloatArray:
     return standard
 
 
-def _k_means(points: FloatArray, clusters: int, seed: int) -> IntArray:
+def k_means(points: FloatArray, clusters: int, seed: int) -> IntArray:
     """Lloyd's algorithm with k-means++ starts, on one thread so that it is reproducible."""
     if len(np.unique(points, axis=0)) <= clusters:
         return np.arange(len(points), dtype=np.int64) % clusters

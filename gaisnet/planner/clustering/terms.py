@@ -47,10 +47,17 @@ class ClusterArrays:
     """``[N, Y]`` additive label deviations ``(H_iy - q_y H_i) / 2H``."""
     distance: FloatArray
     """``[N, N]`` round-trip times relative to the sum over all pairs."""
+    contrast: FloatArray
+    """``[N, N]`` label distances of pairs, relative to the sum over all pairs."""
     unreachable: FloatArray
     """``[N, N]`` 1 where two members must not meet."""
     clusters: int
     weights: tuple[float, float, float]
+    """Of labels, speed and proximity."""
+    mixed: bool
+    """Whether label distributions of clusters should be alike, or those within a cluster."""
+    pair_cost: FloatArray
+    """``[N, N]`` what two members of one cluster add to the objective."""
     sizes: tuple[int, int]
     """Fewest and most members."""
 
@@ -58,6 +65,12 @@ class ClusterArrays:
     def members(self) -> int:
         """N."""
         return len(self.capacity)
+
+    def label_cost(self, deviation: FloatArray) -> FloatArray:
+        """What clusters of summed deviations ``[..., Y]`` add to the objective."""
+        weight = self.weights[0] if self.mixed else 0.0
+        cost: FloatArray = weight * np.abs(deviation).sum(axis=-1)
+        return cost
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,13 +96,18 @@ def arrays(problem: ClusterProblem) -> ClusterArrays:
     round_trip = np.array(matrix, dtype=np.float64)
     np.fill_diagonal(round_trip, 0.0)
     finite = np.where(np.isfinite(round_trip), round_trip, 0.0)
-    pairs = finite.sum() / 2.0
+    distance, contrast = _parts(finite), _parts(_contrast(problem))
+    mixed = problem.policy == "mix"
+    alike = 0.0 if mixed else problem.label_weight
     return ClusterArrays(
         capacity=capacity / need if need > 0.0 else np.ones(count),
         owner=np.array([float(m.owner) for m in members]),
         speed=speed / mean_speed if mean_speed > 0.0 else np.ones(count) * problem.clusters,
         deviation=_deviations(problem),
-        distance=finite / pairs if pairs > 0.0 else finite,
+        distance=distance,
+        contrast=contrast,
+        pair_cost=problem.proximity_weight * distance + alike * contrast,
+        mixed=mixed,
         unreachable=(~np.isfinite(round_trip)).astype(np.float64),
         clusters=problem.clusters,
         weights=(problem.label_weight, problem.speed_weight, problem.proximity_weight),
@@ -97,12 +115,36 @@ def arrays(problem: ClusterProblem) -> ClusterArrays:
     )
 
 
-def _deviations(problem: ClusterProblem) -> FloatArray:
-    """Members without label counts deviate by nothing."""
+def _parts(pairs: FloatArray) -> FloatArray:
+    """Relative to the sum over all pairs, if there is any."""
+    total = float(pairs.sum()) / 2.0
+    return pairs / total if total > 0.0 else pairs
+
+
+def _counts(problem: ClusterProblem) -> FloatArray:
+    """``[N, Y]`` samples per class."""
     classes = max((len(m.label_counts) for m in problem.members), default=0)
     counts = np.zeros((len(problem.members), max(classes, 1)))
     for row, member in zip(counts, problem.members, strict=True):
         row[: len(member.label_counts)] = member.label_counts
+    return counts
+
+
+def _contrast(problem: ClusterProblem) -> FloatArray:
+    """Total variation between two members' labels, weighted by the product of their samples."""
+    counts = _counts(problem)
+    samples = counts.sum(axis=1)
+    shares = counts / np.where(samples > 0.0, samples, 1.0)[:, None]
+    variation = np.zeros((len(counts), len(counts)))
+    for share in shares.T:
+        variation += np.abs(share[:, None] - share[None, :]) / 2.0
+    weighed: FloatArray = variation * np.outer(samples, samples)
+    return weighed
+
+
+def _deviations(problem: ClusterProblem) -> FloatArray:
+    """Members without label counts deviate by nothing."""
+    counts = _counts(problem)
     total = counts.sum()
     if total == 0.0:
         return counts
@@ -119,7 +161,8 @@ def violations(data: ClusterArrays, sums: Subset) -> FloatArray:
     wrong_size = np.maximum(fewest - sums.size, 0.0) + np.maximum(sums.size - most, 0.0)
     total: FloatArray = np.zeros_like(sums.capacity)
     for amount in (missing_memory, missing_owner, wrong_size, sums.unreachable):
-        total = total + (amount > 0.0) * (1.0 + amount)
+        if np.any(amount):
+            total = total + (amount > 0.0) * (1.0 + amount)
     return total
 
 
@@ -128,13 +171,18 @@ def terms(data: ClusterArrays, assignment: IntArray) -> ClusterTerms:
     belongs = one_hot(data, assignment)
     label_tv = float(np.abs(belongs.T @ data.deviation).sum())
     shortfall = max(0.0, float((1.0 - belongs.T @ data.speed).max()))
-    proximity = float(np.einsum("nk,nm,mk->", belongs, data.distance, belongs) / 2.0)
+
+    def within(pairs: FloatArray) -> float:
+        return float((belongs * (pairs @ belongs)).sum()) / 2.0
+
+    proximity, spread = within(data.distance), within(data.contrast)
     labels, speed, near = data.weights
     return ClusterTerms(
         label_tv=label_tv,
+        label_spread=spread,
         speed_shortfall=shortfall,
         proximity=proximity,
-        total=labels * label_tv + speed * shortfall + near * proximity,
+        total=labels * (label_tv if data.mixed else spread) + speed * shortfall + near * proximity,
     )
 
 
@@ -151,5 +199,5 @@ def sums(data: ClusterArrays, assignment: IntArray) -> Subset:
         capacity=belongs.T @ data.capacity,
         owner=belongs.T @ data.owner,
         size=belongs.sum(axis=0),
-        unreachable=np.einsum("nk,nm,mk->k", belongs, data.unreachable, belongs) / 2.0,
+        unreachable=(belongs * (data.unreachable @ belongs)).sum(axis=0) / 2.0,
     )
