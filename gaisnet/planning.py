@@ -80,7 +80,8 @@ def make(session: Session, job: Path | None, settings: dict[str, Any]) -> Plan:
         except InfeasibleError as error:
             given = {k: v for k, v in settings.items() if k not in ("output", "explain")}
             inputs = planner.overridden(planner.read_inputs(job), **given)
-            raise planner.with_conflict(error, inputs, progress) from error
+            most = {"most_devices": None} if settings.get("explain") else {}
+            raise planner.with_conflict(error, inputs, progress, **most) from error
 
 
 def without(

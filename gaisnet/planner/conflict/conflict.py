@@ -21,6 +21,8 @@ from gaisnet.schema.plan import Plan
 __all__ = ["Conflict", "conflict_of", "fatal_loss", "with_conflict"]
 
 CALLS_BY_DEVICES = 6000
+MOST_DEVICES = 24
+"""Of fleets whose conflict is looked for without being asked for."""
 LEAST_CALLS = 60
 """Cases that are planned: so many divided by the fleet's devices, but at least so many."""
 
@@ -74,21 +76,38 @@ def conflict_of(inputs: Inputs, progress: Progress | None = None) -> Conflict:
 
 
 def with_conflict(
-    error: InfeasibleError, inputs: Inputs, progress: Progress | None = None
+    error: InfeasibleError,
+    inputs: Inputs,
+    progress: Progress | None = None,
+    *,
+    most_devices: int | None = MOST_DEVICES,
 ) -> InfeasibleError:
-    """The error with the conflict behind it and its smallest mend."""
-    found = conflict_of(inputs, progress)
+    """The error with the conflict behind it and its smallest mend.
+
+    Args:
+        error: As the planner raised it.
+        inputs: The job.
+        progress: Told what is being done, and the share that is done at most.
+        most_devices: Larger fleets keep the error as it is: each trial plans the whole fleet.
+            None sets no limit.
+    """
+    large = most_devices is not None and len(inputs.fleet.devices) > most_devices
+    found = None if large else conflict_of(inputs, progress)
     return InfeasibleError(
         error.message,
         where=error.where,
         hint=error.hint,
-        conflict=found.rules,
-        mend="; and ".join(mend.text for mend in found.mends) or None,
+        conflict=found.rules if found else (),
+        mend="; and ".join(mend.text for mend in found.mends) or None if found else None,
     )
 
 
 def fatal_loss(
-    plan: Plan, inputs: Inputs, progress: Progress | None = None
+    plan: Plan,
+    inputs: Inputs,
+    progress: Progress | None = None,
+    *,
+    most_devices: int | None = MOST_DEVICES,
 ) -> InfeasibleError | None:
     """Why the first fatal loss of a plan is fatal, and what would mend it; None if none is."""
     fatal = [fallback for fallback in plan.fallbacks if not fallback.feasible]
@@ -100,7 +119,8 @@ def fatal_loss(
         f"the loss of {first.lost}{others} is fatal: {first.reason}",
         hint=f"without {first.lost}: {first.mend}" if first.mend else None,
     )
-    return with_conflict(told, surviving_inputs(plan, [first.lost], inputs), progress)
+    left = surviving_inputs(plan, [first.lost], inputs)
+    return with_conflict(told, left, progress, most_devices=most_devices)
 
 
 @dataclass

@@ -195,6 +195,16 @@ def test_what_no_constraint_forbids_has_no_conflict(tmp_path: Path) -> None:
     assert "owns data" in told.message
 
 
+def test_large_fleets_are_only_searched_for_a_conflict_if_asked(tmp_path: Path) -> None:
+    inputs = inputs_in(tmp_path, make_fleet(4), clustering={"clusters": 6})
+    with pytest.raises(InfeasibleError) as caught:
+        plan_inputs(inputs, tmp_path)
+    plain = with_conflict(caught.value, inputs, most_devices=4)
+    assert (str(plain), plain.conflict) == (str(caught.value), ())
+    assert with_conflict(caught.value, inputs, most_devices=5).conflict
+    assert with_conflict(caught.value, inputs, most_devices=None).conflict
+
+
 def test_a_fatal_loss_is_told_with_its_conflict_and_mend(tmp_path: Path) -> None:
     fleet = make_fleet(2, memory_bytes=(900,), edge_bytes=50_000)
     inputs = inputs_in(tmp_path, fleet, clustering={"clusters": 1}, robust={"survive": 1})

@@ -238,6 +238,23 @@ def test_a_device_that_the_fleet_lacks_cannot_be_lost(tmp_path: Path) -> None:
         replan(case.plan, ["ghost"], case.inputs)
 
 
+def test_a_replan_keeps_the_rules_of_the_job(tmp_path: Path) -> None:
+    devices = [
+        make_device("d0", samples=40, memory_bytes=900),
+        make_device("a", memory_bytes=9_000, flops_per_s=1e12),
+        make_device("b", memory_bytes=9_000, flops_per_s=1e12),
+        make_device("c", memory_bytes=9_000, flops_per_s=1e8),
+        make_device("e", memory_bytes=9_000, flops_per_s=1e7),
+        make_device("edge0", "edge", memory_bytes=0),
+    ]
+    fleet = Fleet(devices=tuple(devices), links=LINKS)
+    rules = {"apart_devices": [["b", "c"]]}
+    case = planned(tmp_path, fleet, clustering={"clusters": 1}, constraints=rules)
+    assert {stage.device for stage in case.plan.clusters[0].body} == {"a", "b"}
+    after_loss = replan(case.plan, ["a"], case.inputs)
+    assert {stage.device for stage in after_loss.clusters[0].body} == {"b", "e"}
+
+
 @pytest.mark.parametrize("scheme", ["fl", "sl", "sfl-v1", "sfl-v2", "central"])
 def test_every_scheme_bears_the_loss_of_an_owner(tmp_path: Path, scheme: str) -> None:
     roomy = make_fleet(4, memory_bytes=(20_000, 30_000))
