@@ -15,13 +15,17 @@ from gaisnet.planner.ranks import at_rank, profile_at_rank, profiled_ranks
 from gaisnet.planner.robust import replan, surviving_inputs, with_fallbacks
 from gaisnet.planner.splitting import (
     DeviceFigures,
+    FrontPoint,
     LinkMatrices,
+    PrivacyTier,
     SplitEvaluation,
+    SplitFront,
     SplitProblem,
     SplitSolution,
     UnitCost,
     evaluate_split,
     solve_split,
+    solve_split_front,
 )
 from gaisnet.planner.tradeoff import TradeoffProblem, TradeoffSolution, solve_tradeoff
 
@@ -33,9 +37,12 @@ __all__ = [
     "Conflict",
     "CostModel",
     "DeviceFigures",
+    "FrontPoint",
     "Inputs",
     "LinkMatrices",
+    "PrivacyTier",
     "SplitEvaluation",
+    "SplitFront",
     "SplitProblem",
     "SplitSolution",
     "TradeoffProblem",
@@ -56,6 +63,7 @@ __all__ = [
     "replan",
     "solve_clusters",
     "solve_split",
+    "solve_split_front",
     "solve_tradeoff",
     "surviving_inputs",
     "with_conflict",

@@ -18,7 +18,14 @@ from gaisnet.planner.splitting.ruled import LABELS_NAME, search_with_rules
 from gaisnet.planner.splitting.solution import Objective, Segment, SplitSolution
 from gaisnet.planner.splitting.tables import ChainTables, chain_tables, root_tables
 
-__all__ = ["NodeLimit", "SolverName", "solve_instance", "solve_split"]
+__all__ = [
+    "NodeLimit",
+    "SolverName",
+    "check_objective",
+    "on_devices",
+    "solve_instance",
+    "solve_split",
+]
 
 SolverName = Literal["auto", "exact", "milp", "subset_dp"]
 NodeLimit = int | Literal["auto"] | None
@@ -80,7 +87,7 @@ def solve_split(
     )
     if answer.value is None:
         return answer.model_copy(update={"reason": why_infeasible(problem, solve_instance)})
-    segments = _on_devices(problem, answer.segments)
+    segments = on_devices(problem, answer.segments)
     evaluation = evaluate_split(problem, segments)
     value = objective_value(evaluation, objective)
     assert not evaluation.violations, f"solver broke a constraint: {evaluation.violations}"
@@ -133,9 +140,14 @@ def _default_nodes(instance: SplitInstance) -> int:
     return int(_NODES_AT_48_BY_32 / max(size, 0.1) ** _NODES_EXPONENT)
 
 
-def _check_names(objective: str, solver: str) -> None:
+def check_objective(objective: str) -> None:
+    """Raises ValueError if there is no objective of that name."""
     if objective not in _SEARCH_NAMES:
         raise ValueError(f"objective must be one of {sorted(_SEARCH_NAMES)}, got {objective!r}")
+
+
+def _check_names(objective: str, solver: str) -> None:
+    check_objective(objective)
     if solver not in ("auto", "exact", "milp", "subset_dp"):
         raise ValueError(f"solver must be auto, exact, milp or subset_dp, got {solver!r}")
 
@@ -217,7 +229,7 @@ def _certified(answer: SplitSolution, segments: list[Segment], value: float) -> 
     )
 
 
-def _on_devices(problem: SplitProblem, path: list[Segment]) -> list[Segment]:
+def on_devices(problem: SplitProblem, path: list[Segment]) -> list[Segment]:
     """Rows back to devices: the extra row of a U-shape is the owner."""
     devices = len(problem.devices)
     return [
