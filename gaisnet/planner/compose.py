@@ -7,6 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from gaisnet.planner.assemble import assemble, make_roster
 from gaisnet.planner.explaining import explain as explained
 from gaisnet.planner.inputs import Inputs, read_inputs
@@ -68,10 +70,14 @@ def plan(
     return plan_inputs(overridden(inputs, **changes), folder, explain=explain, progress=progress)
 
 
+@np.errstate(over="ignore")
 def plan_inputs(
     inputs: Inputs, folder: Path, *, explain: bool = False, progress: Progress | None = None
 ) -> Plan:
-    """``plan`` from files already read; paths in it are relative to ``folder``."""
+    """``plan`` from files already read; paths in it are relative to ``folder``.
+
+    A figure so extreme that a sum overflows is infinite, and so never chosen.
+    """
     roster = make_roster(inputs)
     choice = choose_clusters(roster)
     made = assemble(inputs, folder, roster, choice)

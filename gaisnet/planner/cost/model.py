@@ -7,6 +7,7 @@ the same figures. Units are numbered from 0; ``last_unit`` is included; an empty
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -148,6 +149,8 @@ class CostModel:
             seconds = unit_times_s(self.devices[device], self.model, direction, batch_size)
             self._known[key] = np.concatenate([[0.0], np.cumsum(seconds)])
         sums = self._known[key]
+        if not np.isfinite(sums[last_unit + 1]):
+            return math.inf
         return float(sums[last_unit + 1] - sums[first_unit]) / self.compute_share(device)
 
     def unit_s(self, device: str, batch_size: int) -> FloatArray:

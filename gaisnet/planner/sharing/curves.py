@@ -50,7 +50,7 @@ class Curve:
 
 def inverse() -> Curve:
     """``1 / μ``."""
-    return Curve(value=lambda mu: 1.0 / mu, slope=lambda mu: -1.0 / mu**2)
+    return Curve(value=lambda mu: 1.0 / mu, slope=lambda mu: -1.0 / mu / mu)
 
 
 def service() -> Curve:
@@ -68,7 +68,8 @@ def wait(arrivals: float, burst: float) -> Curve:
     scale = burst * arrivals / 2.0
 
     def slope(mu: float) -> float:
-        return -scale * (2.0 * mu - arrivals) / (mu * (mu - arrivals)) ** 2
+        product = mu * (mu - arrivals)
+        return -scale * (2.0 * mu - arrivals) / product / product
 
     return Curve(value=lambda mu: scale / (mu * (mu - arrivals)), slope=slope, least=arrivals)
 
