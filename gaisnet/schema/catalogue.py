@@ -35,6 +35,8 @@ class _Entry(Strict):
     busy_w: NonNegative
     threads: PositiveCount = 1
     source: str
+    checked: str | None = None
+    """Which figures a second publication confirms or corrects."""
 
 
 class _Catalogue(Strict):
@@ -83,7 +85,7 @@ def _device_part(name: str, entry: _Entry, assumed: _Assumption) -> DevicePart:
         name=name,
         kind=assumed.kind,
         origin="preset",
-        source=f"{entry.source}. {_caveat(assumed)}",
+        source=f"{entry.source}. {_confirmed(entry)}. {_caveat(assumed)}",
         peak_flops_per_s=entry.peak_flops_per_s,
         sustained_flops_per_s=sustained,
         memory_bandwidth_bytes_per_s=bandwidth,
@@ -94,6 +96,12 @@ def _device_part(name: str, entry: _Entry, assumed: _Assumption) -> DevicePart:
         threads=entry.threads,
         runtime_bytes=assumed.runtime_bytes,
     )
+
+
+def _confirmed(entry: _Entry) -> str:
+    if entry.checked is None:
+        return "Not checked against a second source; idle power is an estimate"
+    return f"Checked: {entry.checked}"
 
 
 def _caveat(assumed: _Assumption) -> str:
