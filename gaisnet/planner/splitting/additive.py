@@ -1,31 +1,34 @@
-"""Exact search for latency or energy on one chain problem: prices, beam, A*."""
+"""Exact search for latency or energy on one chain problem: prices, A*, sweeps.
+
+Small problems close with plain prices and a short A*. What is left then goes through rounds of
+price improvement over larger and larger neighbourhoods, each followed by a wider sweep, which
+finds better chains, and closes the gap once it drops no label.
+"""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
 
+from gaisnet.planner.splitting.ascent import improve_prices
 from gaisnet.planner.splitting.astar import AStar
 from gaisnet.planner.splitting.budget import RELATIVE_TOLERANCE, Budget, Found
-from gaisnet.planner.splitting.critical import LEVELS, grow
-from gaisnet.planner.splitting.lagrangian import (
-    Prices,
-    completion,
-    improve_prices,
-    spare,
-)
+from gaisnet.planner.splitting.effort import EFFORTS, affordable
+from gaisnet.planner.splitting.lagrangian import Prices, completion
+from gaisnet.planner.splitting.neighbours import Returns
 from gaisnet.planner.splitting.period import PeriodSearch
 from gaisnet.planner.splitting.probe import Probe
+from gaisnet.planner.splitting.sweep import Sweep
 from gaisnet.planner.splitting.symmetry import Twins
 from gaisnet.planner.splitting.tables import ChainTables
 
 __all__ = ["Memory", "search_additive", "search_period"]
 
-_BEAM = 30
-_PRICE_ROUNDS = 80
-_WIDE_BEAM = 100
-_WARM_ROUNDS = 5
-_WARM_LEVEL = 2
+_FIRST_WIDTH = 30
+_FIRST_ROUNDS = 80
+_FIRST_NODES = 1_000
+_LATER_STEP = 0.4
+_PATIENCE = 7
 _PROBE_NODES = 20_000
 
 
@@ -34,8 +37,6 @@ class Memory:
     """What a search leaves to the next one on a similar problem; changes its speed only."""
 
     prices: Prices
-    critical: tuple[int, ...] = ()
-    level: int = 0
 
 
 def search_additive(
@@ -47,59 +48,58 @@ def search_additive(
     cutoff: float = math.inf,
     gap: float = 0.0,
 ) -> Found:
-    """Cheapest chain below ``cutoff``.
-
-    Attempts with more and more critical devices, until one of them closes the gap.
-    """
-    found = Found(None, cutoff, 0.0)
-    if memory.level == 0:
-        found = _first_chain(tables, twins, budget, cutoff, memory.prices)
-    prices, critical = memory.prices, memory.critical
-    for number in range(memory.level, len(LEVELS)):
-        level = LEVELS[number]
-        critical = grow(tables, prices, critical, level.critical)
-        prices, bound, path, value = improve_prices(
-            tables,
-            spare(prices, critical),
-            incumbent=found.value,
-            rounds=_WARM_ROUNDS if number == memory.level > 0 else level.rounds,
-            critical=critical,
-            budget=budget,
-        )
-        found = _merge(found, Found(path, value, bound))
+    """Cheapest chain below ``cutoff``."""
+    found, prices = _first(tables, twins, budget, cutoff, memory.prices)
+    if _closed(found, gap) or budget.exhausted:
+        return found
+    search = AStar(tables, prices, completion(tables, prices), twins, found.value)
+    found = _merge(found, search.run(budget, gap=gap, node_limit=_FIRST_NODES))
+    returns = Returns(tables.devices)
+    for effort in EFFORTS:
         if _closed(found, gap) or budget.exhausted:
             break
-        ways = completion(tables, prices, critical)
-        if number:
-            beam = AStar(tables, prices, ways, twins, found.value).beam(_WIDE_BEAM, budget)
-            found = _merge(found, beam)
-        search = AStar(tables, prices, ways, twins, found.value)
-        found = _merge(found, search.run(budget, gap=gap, node_limit=level.nodes))
+        ascent = improve_prices(
+            tables,
+            prices,
+            incumbent=found.value,
+            rounds=effort.rounds,
+            near=returns.forbid(affordable(tables, effort.near)),
+            twins=twins,
+            returns=returns,
+            step=_LATER_STEP if effort.near else 1.0,
+            patience=_PATIENCE,
+            budget=budget,
+        )
+        prices = ascent.prices
+        found = _merge(found, Found(ascent.path, ascent.value, ascent.bound))
         if _closed(found, gap):
-            memory.prices, memory.critical = prices, critical
-            memory.level = min(number, _WARM_LEVEL)
             break
+        sweep = Sweep(tables, prices, ascent.ways, twins, found.value)
+        found = _merge(found, sweep.run(effort.width, budget))
+    memory.prices = prices
     return found
 
 
-def _first_chain(
+def _first(
     tables: ChainTables, twins: Twins, budget: Budget, cutoff: float, prices: Prices
-) -> Found:
+) -> tuple[Found, Prices]:
     """Prices, then a beam, then a probe: something to prune with, or a proof that nothing is."""
-    prices, bound, path, value = improve_prices(
-        tables, prices, incumbent=cutoff, rounds=_PRICE_ROUNDS, budget=budget
+    ascent = improve_prices(
+        tables, prices, incumbent=cutoff, rounds=_FIRST_ROUNDS, twins=twins, budget=budget
     )
-    found = Found(path, value, min(bound, value))
+    found = Found(ascent.path, ascent.value, min(ascent.bound, ascent.value))
     if _closed(found, 0.0):
-        return found
-    beam = AStar(tables, prices, completion(tables, prices), twins, value)
-    found = _merge(found, beam.beam(_BEAM, budget))
+        return found, ascent.prices
+    sweep = Sweep(tables, ascent.prices, ascent.ways, twins, found.value)
+    found = _merge(found, sweep.run(_FIRST_WIDTH, budget))
     if math.isfinite(found.value):
-        return found
+        return found, ascent.prices
     verdict = Probe(tables, twins, math.inf).run(budget, _PROBE_NODES)
     if verdict.path is not None:
-        return Found(verdict.path, tables.cost_of(verdict.path), found.bound)
-    return Found(None, math.inf, math.inf) if verdict.proven else found
+        found = Found(verdict.path, tables.cost_of(verdict.path), found.bound)
+    elif verdict.proven:
+        found = Found(None, math.inf, math.inf)
+    return found, ascent.prices
 
 
 def _merge(known: Found, new: Found) -> Found:

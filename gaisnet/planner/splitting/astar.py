@@ -53,8 +53,6 @@ class _Free:
     """What is the same for all labels that have used the same devices."""
 
     devices: npt.NDArray[np.intp]
-    subsets: npt.NDArray[np.intp]
-    """Per device the critical devices used once it is used too."""
     refund: float
 
 
@@ -74,7 +72,7 @@ class AStar:
         self._priced: FloatArray = np.ascontiguousarray(
             (tables.segment_cost + fee).transpose(1, 0, 2)
         )
-        self._bits = ways.bits()
+        self._after: FloatArray = np.ascontiguousarray(ways.after[:, :, 0].T)
         self._segment: FloatArray = np.ascontiguousarray(tables.segment_cost.transpose(1, 0, 2))
         self._cut: FloatArray = np.ascontiguousarray(tables.cut_cost.transpose(0, 2, 1))
         self._free: dict[int, _Free] = {}
@@ -93,15 +91,6 @@ class AStar:
         if self._ways.bound >= self._threshold():
             return self._found(self._value)
         return self._found(self._best_first(budget, gap, node_limit))
-
-    def beam(self, width: int, budget: Budget) -> Found:
-        """Beam search: level by level, one segment more each; its bound is the root's."""
-        level = self._expand(None)
-        while level:
-            level = heapq.nsmallest(width, level, key=lambda entry: (entry[0], -entry[1].last))
-            budget.nodes += len(level)
-            level = [child for _, label in level for child in self._expand(label)]
-        return self._found(self._ways.bound)
 
     def _found(self, bound: float) -> Found:
         path = self._best.path() if self._best else None
@@ -143,9 +132,7 @@ class AStar:
             left = self._tables.max_segments - used.bit_count()
             refund = float(self._prices.device[unused].sum()) + self._prices.segment * left
             devices = np.array(self._twins.available(used) if left else [], dtype=np.intp)
-            taken = [n for n in self._ways.critical if used >> n & 1]
-            subsets = self._bits[devices] | int(self._bits[taken].sum())
-            free = self._free[used] = _Free(devices, subsets, refund)
+            free = self._free[used] = _Free(devices, refund)
         return free
 
     def _expand(self, label: Label | None) -> list[tuple[float, Label]]:
@@ -158,7 +145,7 @@ class AStar:
         if label:
             reach = self._cut[label.device, label.last, free.devices]
         f = self._priced[i][free.devices, i:] + (reach + (cost - free.refund))[:, None]
-        f += self._ways.after[free.subsets, free.devices, i:]
+        f += self._after[free.devices, i:]
         self._complete(label, used, i, cost, reach, free.devices)
         rows, ends = np.nonzero(f[:, :-1] < self._threshold())
         devices = free.devices[rows]

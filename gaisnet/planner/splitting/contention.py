@@ -10,13 +10,10 @@ from __future__ import annotations
 import numpy as np
 
 from gaisnet.planner.splitting.budget import Budget
-from gaisnet.planner.splitting.lagrangian import (
-    Completion,
-    Prices,
-    completion,
-    relaxed_path,
-    spare,
-)
+from gaisnet.planner.splitting.instance import FloatArray
+from gaisnet.planner.splitting.lagrangian import Completion, Prices, completion, relaxed_path
+from gaisnet.planner.splitting.neighbours import Neighbourhoods, Returns
+from gaisnet.planner.splitting.solution import Segment
 from gaisnet.planner.splitting.tables import ChainTables
 
 __all__ = ["PROOF", "contend", "equal_prices"]
@@ -35,35 +32,40 @@ def equal_prices(tables: ChainTables) -> Prices:
 def contend(
     costless: ChainTables,
     start: Prices,
-    critical: tuple[int, ...],
+    near: Neighbourhoods,
     rounds: int,
     budget: Budget,
+    returns: Returns | None = None,
 ) -> tuple[Prices, Completion]:
     """Ascend from ``start`` until infeasibility is proven or ``rounds`` are spent.
 
     Args:
         costless: Tables whose costs are 0 or infinity.
         start: Prices to begin with.
-        critical: Devices kept exact, see ``lagrangian``.
+        near: Neighbourhoods of the relaxation.
         rounds: Recursions to spend.
         budget: Ends the ascent early when it is spent.
+        returns: Told of every relaxed path.
 
     Returns:
         The best prices and their completion; a bound above ``PROOF`` is a proof.
     """
-    prices = _normalised(spare(start, critical), costless, critical)
-    best, best_ways = prices, completion(costless, prices, critical)
+    prices = _normalised(start, costless)
+    best, best_ways = prices, completion(costless, prices, near)
     ways, step, stale = best_ways, 1.0, 0
     for _ in range(rounds):
         if best_ways.bound > PROOF or budget.exhausted:
             break
-        overuse = _overuse(costless, ways, critical)
+        path = relaxed_path(costless, ways)
+        if returns is not None:
+            returns.count(path)
+        overuse = _overuse(costless, path)
         if not overuse.any():
             break
         rise = step * (0.2 / costless.devices - ways.bound) / float(overuse @ overuse)
         moved = np.maximum(np.append(prices.device, prices.segment) + rise * overuse, 0.0)
-        prices = _normalised(Prices(moved[:-1], float(moved[-1])), costless, critical)
-        ways = completion(costless, prices, critical)
+        prices = _normalised(Prices(moved[:-1], float(moved[-1])), costless)
+        ways = completion(costless, prices, near)
         stale += 1
         if ways.bound > best_ways.bound:
             best, best_ways, stale = prices, ways, 0
@@ -72,18 +74,14 @@ def contend(
     return best, best_ways
 
 
-def _overuse(
-    costless: ChainTables, ways: Completion, critical: tuple[int, ...]
-) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:
+def _overuse(costless: ChainTables, path: list[Segment]) -> FloatArray:
     """``[N+1]`` visits beyond the one allowed, and segments beyond those allowed."""
-    path = relaxed_path(costless, ways)
     visits = np.bincount([n for n, _, _ in path], minlength=costless.devices) - 1.0
-    visits[list(critical)] = 0.0
     return np.append(visits, float(len(path) - costless.max_segments))
 
 
-def _normalised(prices: Prices, tables: ChainTables, critical: tuple[int, ...]) -> Prices:
+def _normalised(prices: Prices, tables: ChainTables) -> Prices:
     total = float(prices.device.sum()) + prices.segment
     if total > 0:
         return Prices(prices.device / total, prices.segment / total)
-    return spare(equal_prices(tables), critical)
+    return equal_prices(tables)

@@ -6,9 +6,10 @@ import math
 from dataclasses import dataclass, replace
 
 from gaisnet.planner.splitting.additive import Memory, search_additive, search_period
+from gaisnet.planner.splitting.ascent import improve_prices
 from gaisnet.planner.splitting.budget import RELATIVE_TOLERANCE, Budget, Found
 from gaisnet.planner.splitting.instance import SplitInstance
-from gaisnet.planner.splitting.lagrangian import Prices, completion, improve_prices, no_prices
+from gaisnet.planner.splitting.lagrangian import Prices, completion, no_prices
 from gaisnet.planner.splitting.makespan import MakespanSearch
 from gaisnet.planner.splitting.solution import Objective, Segment
 from gaisnet.planner.splitting.subset_dp import SubsetProgramme
@@ -33,7 +34,7 @@ class _Methods:
     def additive(self, tables: ChainTables, cutoff: float, prices: Prices | None) -> Found:
         if self.by_subsets:
             return SubsetProgramme(tables, longest_stage=False).run(cutoff)
-        if prices is not None and self.memory.level == 0:
+        if prices is not None:
             self.memory.prices = prices
         return search_additive(
             tables, self.twins, self.budget, self.memory, cutoff=cutoff, gap=self.gap
@@ -59,8 +60,9 @@ def search_instance(
     Returns:
         A path over the instance's rows; an infinite bound means that there is none.
     """
-    prices = _root_prices(root, objective)
-    methods = _Methods(interchangeable(root), budget, gap, by_subsets, Memory(prices))
+    twins = interchangeable(root)
+    prices = _root_prices(root, objective, twins)
+    methods = _Methods(twins, budget, gap, by_subsets, Memory(prices))
     path: list[Segment] | None = None
     value, bound = math.inf, math.inf
     for floor, j in _ordered(instance, root, objective, prices):
@@ -74,10 +76,12 @@ def search_instance(
     return Found(path, value, min(bound, value))
 
 
-def _root_prices(root: ChainTables, objective: Objective) -> Prices:
+def _root_prices(root: ChainTables, objective: Objective, twins: Twins) -> Prices:
     if objective == "period":
         return no_prices(root)
-    return improve_prices(root, no_prices(root), incumbent=math.inf, rounds=_ROOT_ROUNDS)[0]
+    return improve_prices(
+        root, no_prices(root), incumbent=math.inf, rounds=_ROOT_ROUNDS, twins=twins
+    ).prices
 
 
 def _ordered(

@@ -9,31 +9,23 @@ t[n,m,j] that of a cut, the costs to completion are
 
 and L(pi, sigma) = min_n H[n,0] - sum(pi) - S sigma is a lower bound, at its best the bound of the
 linear relaxation of the segment-flow formulation (Geoffrion 1974: integrality property).
-Prices are improved by Polyak's subgradient step.
 
-A few *critical* devices may be kept exact instead of priced: E and H then also depend on the
-subset D of them that is used already, and a path may not enter a member of D. That is the
-decremental state-space relaxation of vehicle routing (Righini and Salani 2008): with no critical
-device it is the bound above, with all of them the subset programme.
+With neighbourhoods (see ``neighbours``) E and H also depend on the memory s of the path, and m is
+no choice if s holds it: the ng-route relaxation, whose best bound is higher.
 """
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
-from gaisnet.planner.splitting.budget import Budget
 from gaisnet.planner.splitting.instance import FloatArray
+from gaisnet.planner.splitting.neighbours import Neighbourhoods, nobody
 from gaisnet.planner.splitting.solution import Segment
 from gaisnet.planner.splitting.tables import ChainTables
 
-__all__ = ["Completion", "Prices", "completion", "improve_prices", "no_prices", "spare"]
-
-
-IntArray = npt.NDArray[np.intp]
+__all__ = ["Completion", "Prices", "completion", "is_chain", "no_prices", "relaxed_path"]
 
 
 @dataclass(frozen=True)
@@ -50,29 +42,18 @@ class Prices:
         return float(self.device.sum()) + self.segment * max_segments
 
 
-def spare(prices: Prices, critical: tuple[int, ...]) -> Prices:
-    """``prices`` without those of the critical devices, which are exact anyway."""
-    device = prices.device.copy()
-    device[list(critical)] = 0.0
-    return Prices(device, prices.segment)
-
-
 @dataclass(frozen=True)
 class Completion:
-    """Cheapest priced ways to the end, devices other than the critical ones used at will."""
+    """Cheapest priced ways to the end that enter no remembered device."""
 
     after: FloatArray
-    """``[2^|critical|, N, L]`` E: critical devices D used, unit j is the last on device n."""
+    """``[L, N, M]`` E: unit j is the last on device n, whose memory is s."""
     enter: FloatArray
-    """``[2^|critical|, N, L]`` critical devices D used, device n is next and starts with unit i;
-    infinite if n is in D."""
-    critical: tuple[int, ...]
+    """``[L, N * M + 1]`` H: device n is next, with memory s, and starts with unit i; the last
+    state is the forbidden one."""
+    near: Neighbourhoods
     bound: float
     """L(pi, sigma); infinite proves that there is no chain at all."""
-
-    def bits(self) -> IntArray:
-        """``[N]`` the bit of each device in the subset index; 0 unless critical."""
-        return _critical_bits(self.after.shape[1], self.critical)
 
 
 def no_prices(tables: ChainTables) -> Prices:
@@ -80,115 +61,53 @@ def no_prices(tables: ChainTables) -> Prices:
     return Prices(np.zeros(tables.devices))
 
 
-def completion(tables: ChainTables, prices: Prices, critical: tuple[int, ...] = ()) -> Completion:
-    """Backward recursion over the layered graph, O(2^|critical| L (N^2 + N L))."""
-    shape = (1 << len(critical), tables.devices, tables.units)
-    after, enter = np.full(shape, np.inf), np.full(shape, np.inf)
-    after[:, :, -1] = 0.0
-    fee = prices.device + prices.segment
-    bits, devices = _critical_bits(tables.devices, critical), np.arange(tables.devices)
-    subsets = np.arange(shape[0])[:, None]
-    joined, blocked = subsets | bits, (subsets & bits) > 0
-    for i in range(tables.units - 1, -1, -1):
-        start = fee + (tables.segment_cost[:, i, i:] + after[:, :, i:]).min(axis=2)
-        enter[:, :, i] = np.where(blocked, np.inf, start[joined, devices])
+def completion(
+    tables: ChainTables, prices: Prices, near: Neighbourhoods | None = None
+) -> Completion:
+    """Backward recursion over the layered graph, O(M L (N^2 + N K)), K the longest segment."""
+    near = near or nobody(tables.devices)
+    count, units, memories = tables.devices, tables.units, near.memories
+    after = np.full((units, count, memories), np.inf)
+    enter = np.full((units, count * memories + 1), np.inf)
+    after[-1] = 0.0
+    fee = (prices.device + prices.segment)[:, None]
+    for i in range(units - 1, -1, -1):
+        span = tables.from_unit[i, : units - i, :, None]
+        start = fee + (span + after[i : i + len(span)]).min(axis=0)
+        enter[i, :-1] = start.ravel()
         if i:
-            cut = tables.cut_cost[:, :, i - 1]
-            after[:, :, i - 1] = (cut + enter[:, None, :, i]).min(axis=2)
-    bound = float(enter[0, :, 0].min()) - prices.refund(tables.max_segments)
-    return Completion(after, enter, critical, bound)
+            ways = _ways_on(near, enter[i], start)
+            ways += tables.cut_after[i - 1][:, :, None]
+            after[i - 1] = ways.min(axis=1)
+    bound = float(enter[0, :-1].reshape(count, memories)[:, 0].min())
+    return Completion(after, enter, near, bound - prices.refund(tables.max_segments))
 
 
-def _critical_bits(devices: int, critical: tuple[int, ...]) -> IntArray:
-    bits: IntArray = np.zeros(devices, dtype=np.intp)
-    bits[list(critical)] = 1 << np.arange(len(critical))
-    return bits
+def _ways_on(near: Neighbourhoods, enter: FloatArray, start: FloatArray) -> FloatArray:
+    """``[N, N, M]`` what follows a hop from n with memory s to m."""
+    if near.width:
+        return np.take(enter, near.states, mode="clip")
+    return np.repeat(start[None], near.devices, axis=0)
 
 
 def relaxed_path(tables: ChainTables, ways: Completion) -> list[Segment]:
-    """The path that attains the bound; it may visit uncritical devices more than once."""
+    """The path that attains the bound; it may return to devices that it has forgotten."""
     path: list[Segment] = []
-    bits = ways.bits()
-    used, i = 0, 0
-    arrive: FloatArray = np.zeros(tables.devices)
+    near, memories = ways.near, ways.near.memories
+    state = int(ways.enter[0, :-1].reshape(-1, memories)[:, 0].argmin()) * memories
+    i = 0
     while True:
-        n = int((arrive + ways.enter[used, :, i]).argmin())
-        used |= int(bits[n])
-        j = i + int((tables.segment_cost[n, i, i:] + ways.after[used, n, i:]).argmin())
+        n, memory = divmod(state, memories)
+        span = tables.from_unit[i, : tables.units - i, n]
+        j = i + int((span + ways.after[i : i + len(span), n, memory]).argmin())
         path.append((n, i, j))
         if j == tables.units - 1:
             return path
-        arrive, i = tables.cut_cost[n, :, j], j + 1
+        states = near.states[n, :, memory]
+        onward = tables.cut_after[j, n] + ways.enter[j + 1, states]
+        state, i = int(states[int(onward.argmin())]), j + 1
 
 
 def is_chain(tables: ChainTables, path: list[Segment]) -> bool:
     """Every device at most once, and not too many segments."""
     return len({n for n, _, _ in path}) == len(path) <= tables.max_segments
-
-
-def improve_prices(
-    tables: ChainTables,
-    prices: Prices,
-    *,
-    incumbent: float,
-    rounds: int,
-    critical: tuple[int, ...] = (),
-    budget: Budget | None = None,
-) -> tuple[Prices, float, list[Segment] | None, float]:
-    """Subgradient ascent on the prices.
-
-    Args:
-        tables: The chain problem.
-        prices: Where to start.
-        incumbent: Value of a known chain, or infinity; Polyak's step aims at it.
-        rounds: Recursions to spend.
-        critical: Devices that are kept exact; their prices should be zero.
-        budget: Ends the ascent early when it is spent.
-
-    Returns:
-        Best prices, their bound, and the best proper chain that the relaxed paths happened to be,
-        if any, with its cost.
-    """
-    best, best_bound = prices, -math.inf
-    chain: list[Segment] | None = None
-    step, stale = 1.0, 0
-    for _ in range(rounds):
-        ways = completion(tables, prices, critical)
-        if not math.isfinite(ways.bound):
-            return prices, ways.bound, None, math.inf
-        path = relaxed_path(tables, ways)
-        if is_chain(tables, path) and tables.cost_of(path) < incumbent:
-            chain, incumbent = path, tables.cost_of(path)
-        stale = 0 if ways.bound > best_bound + 1e-4 * abs(best_bound) else stale + 1
-        if ways.bound > best_bound:
-            best, best_bound = prices, ways.bound
-        if best_bound >= incumbent * (1 - 1e-9) or step < 1e-3 or _spent(budget):
-            break
-        if stale >= 5:
-            step, stale, prices = step / 2, 0, best
-        prices = _polyak(tables, prices, path, step * _distance(ways.bound, incumbent))
-    return best, best_bound, chain, incumbent
-
-
-def _spent(budget: Budget | None) -> bool:
-    return budget is not None and budget.exhausted
-
-
-def _distance(bound: float, incumbent: float) -> float:
-    """How far the bound may have to rise; a tenth of itself while nothing is known."""
-    return max(incumbent - bound, 0.0) if math.isfinite(incumbent) else 0.1 * abs(bound) + 1e-12
-
-
-def _polyak(tables: ChainTables, prices: Prices, path: list[Segment], rise: float) -> Prices:
-    """One step along the violations of the relaxed path, kept non-negative."""
-    overuse = np.bincount([n for n, _, _ in path], minlength=tables.devices) - 1.0
-    overuse[(overuse < 0) & (prices.device <= 0)] = 0.0
-    too_many = float(len(path) - tables.max_segments)
-    if too_many < 0 and prices.segment <= 0:
-        too_many = 0.0
-    norm = float(overuse @ overuse) + too_many**2
-    length = rise / norm if norm else 0.0
-    return Prices(
-        np.maximum(prices.device + length * overuse, 0.0),
-        max(prices.segment + length * too_many, 0.0),
-    )

@@ -18,8 +18,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from gaisnet.planner.splitting.ascent import improve_prices
 from gaisnet.planner.splitting.budget import RELATIVE_TOLERANCE, Budget, Found
-from gaisnet.planner.splitting.lagrangian import Prices, improve_prices, no_prices
+from gaisnet.planner.splitting.lagrangian import Prices, no_prices
 from gaisnet.planner.splitting.period import candidate_periods
 from gaisnet.planner.splitting.solution import Segment
 from gaisnet.planner.splitting.tables import ChainTables
@@ -99,11 +100,10 @@ class MakespanSearch:
         middle = (interval.first + interval.last) // 2
         tables = self._tables.within(float(self._candidates[middle]))
         target = self._value - self._waits * float(self._candidates[interval.first])
-        prices, latency_s, path, _ = improve_prices(
-            tables, interval.prices, incumbent=target, rounds=_INTERVAL_ROUNDS
-        )
-        self._offer(path)
-        lower = _Interval(interval.first, middle, max(latency_s, interval.latency_s), prices)
+        ascent = improve_prices(tables, interval.prices, incumbent=target, rounds=_INTERVAL_ROUNDS)
+        self._offer(ascent.path)
+        latency_s = max(ascent.bound, interval.latency_s)
+        lower = _Interval(interval.first, middle, latency_s, ascent.prices)
         upper = _Interval(middle + 1, interval.last, interval.latency_s, interval.prices)
         return [lower, upper]
 

@@ -13,8 +13,9 @@ import numpy as np
 
 from gaisnet.planner.splitting.budget import RELATIVE_TOLERANCE, Budget, Found
 from gaisnet.planner.splitting.contention import equal_prices
-from gaisnet.planner.splitting.critical import LEVELS, Level, grow
+from gaisnet.planner.splitting.effort import EFFORTS, Effort, affordable
 from gaisnet.planner.splitting.instance import FloatArray
+from gaisnet.planner.splitting.neighbours import Returns, nobody
 from gaisnet.planner.splitting.probe import Probe, Verdict
 from gaisnet.planner.splitting.solution import Segment
 from gaisnet.planner.splitting.symmetry import Twins
@@ -44,38 +45,42 @@ class PeriodSearch:
         self._cutoff = cutoff
         self._weight = np.ones(tables.units)
         self._prices = equal_prices(tables)
-        self._critical: tuple[int, ...] = ()
+        self._returns, self._near = Returns(tables.devices), nobody(tables.devices)
         self._path: list[Segment] | None = None
         self._low, self._high = 0, len(candidates)
 
     def run(self, budget: Budget, gap: float = 0.0) -> Found:
         """Bisect until both ends meet, the gap is reached, or the budget is spent."""
         if self._high:
-            self._settle(self._high - 1, budget, LEVELS[0])
-        for level in LEVELS:
+            self._settle(self._high - 1, budget, EFFORTS[0])
+        for effort in EFFORTS:
             if self._low >= self._high or budget.exhausted or self._gap() <= gap:
                 break
-            self._critical = grow(self._tables, self._prices, self._critical, level.critical)
-            self._sweep(budget, level, gap)
+            self._near = self._returns.forbid(affordable(self._tables, effort.near))
+            self._sweep(budget, effort, gap)
         return Found(self._path, self._value(), min(self._bound(), self._value()))
 
-    def _sweep(self, budget: Budget, level: Level, gap: float) -> None:
+    def _sweep(self, budget: Budget, effort: Effort, gap: float) -> None:
         """One bisection; what stays unknown below a feasible period is left for the next."""
         low = self._low
         while low < self._high and self._gap() > gap and not budget.exhausted:
             middle = (low + self._high) // 2
-            verdict = self._settle(middle, budget, level)
+            verdict = self._settle(middle, budget, effort)
             if verdict.path is None:
                 low = middle + 1
 
-    def _settle(self, index: int, budget: Budget, level: Level) -> Verdict:
+    def _settle(self, index: int, budget: Budget, effort: Effort) -> Verdict:
         """Probe one candidate and move the end that it settles."""
         probe = Probe(self._tables, self._twins, float(self._candidates[index]), self._weight)
         self._weight = probe.weight
         verdict = probe.run(budget, _GLANCE_NODES)
         if not verdict.proven:
-            self._prices = probe.tighten(self._prices, self._critical, level.rounds, budget)
-            verdict = probe.run(budget, level.nodes)
+            self._prices = probe.tighten(
+                self._prices, self._near, effort.rounds, budget, self._returns
+            )
+            verdict = probe.sweep(effort.width, budget)
+            if not verdict.proven and effort.nodes:
+                verdict = probe.run(budget, effort.nodes)
         if verdict.path is not None:
             self._path = verdict.path
             period_s = self._tables.period_of(verdict.path)

@@ -20,7 +20,9 @@ from gaisnet.planner.splitting.capacity import Capacity, dual_weights
 from gaisnet.planner.splitting.contention import PROOF, contend, equal_prices
 from gaisnet.planner.splitting.instance import BoolArray, FloatArray
 from gaisnet.planner.splitting.lagrangian import Completion, Prices
+from gaisnet.planner.splitting.neighbours import Neighbourhoods, Returns
 from gaisnet.planner.splitting.solution import Segment
+from gaisnet.planner.splitting.sweep import Sweep
 from gaisnet.planner.splitting.symmetry import Twins
 from gaisnet.planner.splitting.tables import ChainTables
 
@@ -96,7 +98,7 @@ class Probe:
         )
         self._ways: Completion | None = None
         self._prices = equal_prices(tables)
-        self._refunds: dict[int, tuple[int, float]] = {}
+        self._refunds: dict[int, float] = {}
 
     @property
     def hopeless(self) -> bool:
@@ -104,14 +106,29 @@ class Probe:
         return self._hopeless or not self._capacity.enough(0, 0)
 
     def tighten(
-        self, prices: Prices, critical: tuple[int, ...], rounds: int, budget: Budget
+        self,
+        prices: Prices,
+        near: Neighbourhoods,
+        rounds: int,
+        budget: Budget,
+        returns: Returns | None = None,
     ) -> Prices:
-        """Look for a proof of infeasibility by prices; they also prune the next ``run``."""
-        prices, ways = contend(self._costless, prices, critical, rounds, budget)
+        """Look for a proof of infeasibility by prices; they also prune what comes after."""
+        prices, ways = contend(self._costless, prices, near, rounds, budget, returns)
         self._prices, self._ways = prices, ways
         self._refunds.clear()
         self._hopeless |= ways.bound > PROOF
         return prices
+
+    def sweep(self, width: int, budget: Budget) -> Verdict:
+        """Search in breadth, for the chain that leaves the devices with the dearest use unused."""
+        if self.hopeless:
+            return Verdict(None, proven=True)
+        assert self._ways is not None, "sweeps need prices: tighten first"
+        found = Sweep(self._costless, self._prices, self._ways, self._twins, 2 * PROOF).run(
+            width, budget
+        )
+        return Verdict(found.path, proven=found.path is not None or found.bound > PROOF)
 
     def run(self, budget: Budget, node_limit: int | None = None) -> Verdict:
         """Search until a chain is found, none is left, or a limit is reached."""
@@ -164,19 +181,19 @@ class Probe:
         """Do the prices prove that nothing completes this label?"""
         if self._ways is None:
             return False
-        known = self._refunds.get(used)
-        if known is None:
-            known = self._refunds[used] = self._refund(used, self._ways)
-        subset, refund = known
-        return bool(self._ways.after[subset, n, j] - refund > PROOF)
+        refund = self._refunds.get(used)
+        if refund is None:
+            refund = self._refunds[used] = self._refund(used)
+        memory = 0
+        for bit, m in enumerate(self._ways.near.near[n]):
+            memory |= (used >> m & 1) << bit
+        return bool(self._ways.after[j, n, memory] - refund > PROOF)
 
-    def _refund(self, used: int, ways: Completion) -> tuple[int, float]:
-        """The critical devices in ``used``, and the price of what is not used yet."""
+    def _refund(self, used: int) -> float:
+        """The price of what is not used yet."""
         unused = [n for n in range(self._tables.devices) if not used >> n & 1]
         left = self._tables.max_segments - used.bit_count()
-        refund = float(self._prices.device[unused].sum()) + self._prices.segment * left
-        bits = ways.bits()
-        return int(sum(bits[n] for n in ways.critical if used >> n & 1)), refund
+        return float(self._prices.device[unused].sum()) + self._prices.segment * left
 
     def _is_free(self, n: int, j: int, used: int) -> bool:
         if j + 1 == self._tables.units:

@@ -29,8 +29,8 @@ __all__ = [
 
 SolverName = Literal["auto", "exact", "milp", "subset_dp"]
 NodeLimit = int | Literal["auto"] | None
-_NODES_AT_48_BY_32 = 80_000
-_NODES_EXPONENT = 1.3
+_DEFAULT_NODES = 50_000
+"""A count, not a time: the answer must be the same on every machine."""
 
 _SEARCH_NAMES: dict[Objective, str] = {
     "latency": "lagrangian-astar",
@@ -63,8 +63,8 @@ def solve_split(
         solver: ``exact`` searches, ``milp`` solves the segment-flow programme, ``subset_dp`` is
             for at most 12 devices and takes no forced, together or apart devices and no budgets;
             ``auto`` searches, and lets the programme try what is left.
-        node_limit: Search labels and branch-and-bound nodes to spend. ``auto`` depends on the
-            size and keeps the hardest problems to about a minute; None sets no limit.
+        node_limit: Search labels and branch-and-bound nodes to spend. ``auto`` keeps
+            the hardest problems to about a minute; None sets no limit.
         time_limit_s: Wall-clock limit; with one, equal runs may differ.
         gap: Stop once (value - bound) / value is no more than this.
 
@@ -114,7 +114,7 @@ def solve_instance(
     _check_names(objective, solver)
     if instance.rules and solver == "subset_dp":
         raise ValueError("subset_dp knows no side constraints that look at the whole chain")
-    nodes = _default_nodes(instance) if node_limit == "auto" else node_limit
+    nodes = _DEFAULT_NODES if node_limit == "auto" else node_limit
     budget = Budget(nodes, time_limit_s)
     root = root_tables(instance, chain_tables(instance, objective))
     if solver == "milp":
@@ -132,12 +132,6 @@ def solve_instance(
         if solver == "auto" and _gap(found) > max(gap, RELATIVE_TOLERANCE) and _small(root):
             found, name = _second_opinion(instance, root, objective, budget, gap, found, name)
     return _answer(found, objective, name, budget)
-
-
-def _default_nodes(instance: SplitInstance) -> int:
-    """A count, not a time: the answer must be the same on every machine."""
-    size = instance.devices * instance.units / (48 * 32)
-    return int(_NODES_AT_48_BY_32 / max(size, 0.1) ** _NODES_EXPONENT)
 
 
 def check_objective(objective: str) -> None:

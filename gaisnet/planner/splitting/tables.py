@@ -7,6 +7,7 @@ costs infinity. Entry and exit costs are folded into the segments that begin or 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 from itertools import pairwise
 
 import numpy as np
@@ -44,6 +45,22 @@ class ChainTables:
     def units(self) -> int:
         """L."""
         return int(self.segment_cost.shape[1])
+
+    @cached_property
+    def from_unit(self) -> FloatArray:
+        """``[L, K, N]`` cost of device n holding units i..i+d; K is the longest segment."""
+        possible = np.isfinite(self.segment_cost).any(axis=0)
+        _, i, j = np.nonzero(possible[None])
+        longest = int((j - i).max(initial=0)) + 1
+        spans = np.full((self.units, longest, self.devices), np.inf)
+        for d in range(longest):
+            spans[: self.units - d, d] = np.diagonal(self.segment_cost, d, 1, 2).T
+        return spans
+
+    @cached_property
+    def cut_after(self) -> FloatArray:
+        """``[L-1, N, N]`` additive objective of the cut after unit j from n to m."""
+        return np.ascontiguousarray(self.cut_cost.transpose(2, 0, 1))
 
     def within(self, period_s: float) -> ChainTables:
         """The same problem with every stage at most ``period_s`` long."""

@@ -1,0 +1,41 @@
+"""How much is spent on each attempt at closing the gap, and how large neighbourhoods may grow."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from gaisnet.planner.splitting.tables import ChainTables
+
+__all__ = ["EFFORTS", "Effort", "affordable"]
+
+_MOST_STEPS = 40_000_000
+
+
+@dataclass(frozen=True)
+class Effort:
+    """One attempt; it is given up for the next when it is spent."""
+
+    near: int
+    """Devices in each neighbourhood."""
+    rounds: int
+    """Rounds of price improvement; they cost 2^near."""
+    width: int
+    """Labels per unit in the sweep after it."""
+    nodes: int = 0
+    """Labels of the search in depth that a probe adds."""
+
+
+EFFORTS = (
+    Effort(0, 150, 100, 2_000),
+    Effort(2, 60, 300),
+    Effort(4, 50, 300),
+    Effort(6, 40, 1_000),
+    Effort(6, 20, 4_000),
+    Effort(8, 20, 20_000),
+)
+
+
+def affordable(tables: ChainTables, near: int) -> int:
+    """``near`` devices, or as many as keep one recursion to a fraction of a second."""
+    steps = max(_MOST_STEPS // (tables.devices**2 * tables.units), 1)
+    return max(min(near, steps.bit_length() - 1, tables.devices - 1), 0)
