@@ -20,6 +20,7 @@ from gaisnet.planner.splitting.lagrangian import (
     Prices,
     completion,
     is_chain,
+    recursion_nodes,
     relaxed_path,
 )
 from gaisnet.planner.splitting.neighbours import Neighbourhoods, Returns
@@ -103,6 +104,8 @@ def improve_prices(
         direction = _MEMORY * direction + (1 - _MEMORY) * over
         prices = _moved(prices, direction, over, step * _distance(ways.bound, incumbent))
         ways = completion(tables, prices, near)
+        if budget is not None:
+            budget.nodes += recursion_nodes(tables, near)
         progress = ways.bound > best_ways.bound + _PROGRESS * abs(best_ways.bound)
         stale = 0 if progress else stale + 1
         if ways.bound > best_ways.bound:

@@ -34,6 +34,17 @@ class Budget:
             return True
         return self.time_limit_s is not None and self.seconds >= self.time_limit_s
 
+    def share(self, part: float) -> Budget:
+        """A budget of its own of ``part`` of what is left; hand it to ``spend`` afterwards."""
+        left = None
+        if self.node_limit is not None:
+            left = int(part * max(self.node_limit - self.nodes, 0))
+        return Budget(left, self.time_limit_s, _started_s=self._started_s)
+
+    def spend(self, share: Budget) -> None:
+        """Count the nodes of a share."""
+        self.nodes += share.nodes
+
 
 @dataclass(frozen=True)
 class Found:

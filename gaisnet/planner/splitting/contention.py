@@ -11,7 +11,13 @@ import numpy as np
 
 from gaisnet.planner.splitting.budget import Budget
 from gaisnet.planner.splitting.instance import FloatArray
-from gaisnet.planner.splitting.lagrangian import Completion, Prices, completion, relaxed_path
+from gaisnet.planner.splitting.lagrangian import (
+    Completion,
+    Prices,
+    completion,
+    recursion_nodes,
+    relaxed_path,
+)
 from gaisnet.planner.splitting.neighbours import Neighbourhoods, Returns
 from gaisnet.planner.splitting.solution import Segment
 from gaisnet.planner.splitting.tables import ChainTables
@@ -22,6 +28,8 @@ PROOF = 1e-9
 """A bound above this, relative to prices that sum to one, proves infeasibility."""
 
 _PATIENCE = 5
+_PROGRESS = 1e-3
+_SHRINK = 0.6
 
 
 def equal_prices(tables: ChainTables) -> Prices:
@@ -59,25 +67,29 @@ def contend(
         path = relaxed_path(costless, ways)
         if returns is not None:
             returns.count(path)
-        overuse = _overuse(costless, path)
+        overuse = _overuse(costless, path, prices)
         if not overuse.any():
             break
         rise = step * (0.2 / costless.devices - ways.bound) / float(overuse @ overuse)
         moved = np.maximum(np.append(prices.device, prices.segment) + rise * overuse, 0.0)
         prices = _normalised(Prices(moved[:-1], float(moved[-1])), costless)
         ways = completion(costless, prices, near)
+        budget.nodes += recursion_nodes(costless, near)
         stale += 1
         if ways.bound > best_ways.bound:
-            best, best_ways, stale = prices, ways, 0
+            stale = 0 if ways.bound > best_ways.bound + _PROGRESS * abs(best_ways.bound) else stale
+            best, best_ways = prices, ways
         if stale >= _PATIENCE:
-            prices, ways, step, stale = best, best_ways, step / 2, 0
+            prices, ways, step, stale = best, best_ways, step * _SHRINK, 0
     return best, best_ways
 
 
-def _overuse(costless: ChainTables, path: list[Segment]) -> FloatArray:
-    """``[N+1]`` visits beyond the one allowed, and segments beyond those allowed."""
+def _overuse(costless: ChainTables, path: list[Segment], prices: Prices) -> FloatArray:
+    """``[N+1]`` visits beyond the one allowed, and segments beyond those allowed; 0 where less
+    would have to pull a price below zero."""
     visits = np.bincount([n for n, _, _ in path], minlength=costless.devices) - 1.0
-    return np.append(visits, float(len(path) - costless.max_segments))
+    over = np.append(visits, float(len(path) - costless.max_segments))
+    return np.where((over < 0) & (np.append(prices.device, prices.segment) <= 0), 0.0, over)
 
 
 def _normalised(prices: Prices, tables: ChainTables) -> Prices:

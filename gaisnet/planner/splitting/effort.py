@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from gaisnet.planner.splitting.tables import ChainTables
 
-__all__ = ["EFFORTS", "Effort", "affordable"]
+__all__ = ["EFFORTS", "PROBE_EFFORTS", "Effort", "affordable"]
 
 _MOST_STEPS = 40_000_000
 
@@ -21,18 +21,25 @@ class Effort:
     """Rounds of price improvement; they cost 2^near."""
     width: int
     """Labels per unit in the sweep after it."""
-    nodes: int = 0
-    """Labels of the search in depth that a probe adds."""
 
 
 EFFORTS = (
-    Effort(0, 150, 100, 2_000),
+    Effort(0, 150, 100),
     Effort(2, 60, 300),
     Effort(4, 50, 300),
     Effort(6, 40, 1_000),
     Effort(6, 20, 4_000),
     Effort(8, 20, 20_000),
 )
+
+PROBE_EFFORTS = (
+    Effort(0, 80, 100),
+    Effort(2, 60, 500),
+    Effort(4, 50, 2_000),
+    Effort(6, 40, 8_000),
+    Effort(6, 40, 40_000),
+)
+"""For one of many feasibility questions."""
 
 
 def affordable(tables: ChainTables, near: int) -> int:

@@ -31,19 +31,19 @@ class _Methods:
     by_subsets: bool
     memory: Memory
 
-    def additive(self, tables: ChainTables, cutoff: float, prices: Prices | None) -> Found:
+    def additive(
+        self, tables: ChainTables, cutoff: float, prices: Prices | None, budget: Budget
+    ) -> Found:
         if self.by_subsets:
             return SubsetProgramme(tables, longest_stage=False).run(cutoff)
         if prices is not None:
             self.memory.prices = prices
-        return search_additive(
-            tables, self.twins, self.budget, self.memory, cutoff=cutoff, gap=self.gap
-        )
+        return search_additive(tables, self.twins, budget, self.memory, cutoff=cutoff, gap=self.gap)
 
-    def period(self, tables: ChainTables, cutoff: float, _: Prices | None) -> Found:
+    def period(self, tables: ChainTables, cutoff: float, _: Prices | None, budget: Budget) -> Found:
         if self.by_subsets:
             return SubsetProgramme(tables, longest_stage=True).run(cutoff)
-        return search_period(tables, self.twins, self.budget, cutoff=cutoff, gap=self.gap)
+        return search_period(tables, self.twins, budget, cutoff=cutoff, gap=self.gap)
 
 
 def search_instance(
@@ -107,10 +107,10 @@ def _search(
 ) -> Found:
     """One branch, below the incumbent of the others."""
     if objective == "period":
-        return methods.period(tables, cutoff, None)
+        return methods.period(tables, cutoff, None, methods.budget)
     if objective == "makespan" and instance.microbatches > 1:
         inner = replace(methods, gap=0.0)
         return MakespanSearch(
             tables, instance.microbatches, inner.additive, inner.period, cutoff
         ).run(methods.budget, methods.gap)
-    return methods.additive(tables, cutoff, prices)
+    return methods.additive(tables, cutoff, prices, methods.budget)

@@ -25,7 +25,17 @@ from gaisnet.planner.splitting.neighbours import Neighbourhoods, nobody
 from gaisnet.planner.splitting.solution import Segment
 from gaisnet.planner.splitting.tables import ChainTables
 
-__all__ = ["Completion", "Prices", "completion", "is_chain", "no_prices", "relaxed_path"]
+__all__ = [
+    "Completion",
+    "Prices",
+    "completion",
+    "is_chain",
+    "no_prices",
+    "recursion_nodes",
+    "relaxed_path",
+]
+
+_STEPS_PER_NODE = 100_000
 
 
 @dataclass(frozen=True)
@@ -54,6 +64,12 @@ class Completion:
     near: Neighbourhoods
     bound: float
     """L(pi, sigma); infinite proves that there is no chain at all."""
+
+
+def recursion_nodes(tables: ChainTables, near: Neighbourhoods | None) -> int:
+    """What one recursion counts as: a search label for every hundred thousand steps."""
+    memories = near.memories if near else 1
+    return tables.devices**2 * tables.units * memories // _STEPS_PER_NODE
 
 
 def no_prices(tables: ChainTables) -> Prices:

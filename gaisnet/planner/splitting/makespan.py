@@ -27,11 +27,13 @@ from gaisnet.planner.splitting.tables import ChainTables
 
 __all__ = ["MakespanSearch", "Solver"]
 
-Solver = Callable[[ChainTables, float, Prices | None], Found]
-"""Solves a chain problem below a cutoff: ``solver(tables, cutoff, prices)``."""
+Solver = Callable[[ChainTables, float, Prices | None, Budget], Found]
+"""Solves a chain problem below a cutoff: ``solver(tables, cutoff, prices, budget)``."""
 
 _FEW_CANDIDATES = 8
 _INTERVAL_ROUNDS = 12
+_SHARE = 0.25
+"""Of what is left, for one solve."""
 
 
 @dataclass(frozen=True)
@@ -61,10 +63,14 @@ class MakespanSearch:
         self._candidates = candidate_periods(tables)
         self._path: list[Segment] | None = None
         self._value = cutoff
+        self._given_up = math.inf
+        """Bound of what could not be resolved within its share."""
 
     def run(self, budget: Budget, gap: float = 0.0) -> Found:
         """Solve for the period and the latency alone, then close the intervals between."""
-        shortest = self._period_solver(self._tables, math.inf, None)
+        share = budget.share(_SHARE)
+        shortest = self._period_solver(self._tables, math.inf, None, share)
+        budget.spend(share)
         if math.isinf(shortest.bound):
             return Found(None, self._value, self._value)
         self._offer(shortest.path)
@@ -81,12 +87,12 @@ class MakespanSearch:
         while heap:
             bound, _, interval = heapq.heappop(heap)
             if bound >= self._value * (1 - max(gap, RELATIVE_TOLERANCE)) or budget.exhausted:
-                return bound
+                return min(bound, self._given_up)
             wide = interval.last - interval.first >= _FEW_CANDIDATES
-            parts = self._split(interval) if wide and self._far(interval) else None
-            for part in parts or self._solve(interval):
+            parts = self._split(interval, budget) if wide and self._far(interval) else None
+            for part in parts or self._solve(interval, budget):
                 heapq.heappush(heap, (self._bound(part), count := count + 1, part))
-        return self._value
+        return min(self._value, self._given_up)
 
     def _bound(self, interval: _Interval) -> float:
         return interval.latency_s + self._waits * float(self._candidates[interval.first])
@@ -96,35 +102,41 @@ class MakespanSearch:
         ends = self._candidates[[interval.first, interval.last]]
         return self._waits * float(ends[1] - ends[0]) > 0.5 * (self._value - self._bound(interval))
 
-    def _split(self, interval: _Interval) -> list[_Interval]:
+    def _split(self, interval: _Interval, budget: Budget) -> list[_Interval]:
         middle = (interval.first + interval.last) // 2
         tables = self._tables.within(float(self._candidates[middle]))
         target = self._value - self._waits * float(self._candidates[interval.first])
-        ascent = improve_prices(tables, interval.prices, incumbent=target, rounds=_INTERVAL_ROUNDS)
+        ascent = improve_prices(
+            tables, interval.prices, incumbent=target, rounds=_INTERVAL_ROUNDS, budget=budget
+        )
         self._offer(ascent.path)
         latency_s = max(ascent.bound, interval.latency_s)
         lower = _Interval(interval.first, middle, latency_s, ascent.prices)
         upper = _Interval(middle + 1, interval.last, interval.latency_s, interval.prices)
         return [lower, upper]
 
-    def _solve(self, interval: _Interval) -> list[_Interval]:
+    def _solve(self, interval: _Interval, budget: Budget) -> list[_Interval]:
         """Fastest chain within the interval's longest period; what is left open after it."""
         tables = self._tables.within(float(self._candidates[interval.last]))
         target = self._value - self._waits * float(self._candidates[interval.first])
-        found = self._latency_solver(tables, target, interval.prices)
+        share = budget.share(_SHARE)
+        found = self._latency_solver(tables, target, interval.prices, share)
+        budget.spend(share)
+        self._offer(found.path)
+        proven = found.bound >= found.value * (1 - RELATIVE_TOLERANCE)
+        if proven and found.path is None:
+            return []
         last = interval.last
-        if found.path is not None:
-            self._offer(found.path)
-            period_s = self._tables.period_of(found.path)
-            if found.bound >= found.value * (1 - RELATIVE_TOLERANCE):
-                last = int(np.searchsorted(self._candidates, period_s)) - 1
-        elif found.bound >= target * (1 - RELATIVE_TOLERANCE):
-            return []
-        if last < interval.first:
-            return []
-        return [
-            _Interval(interval.first, last, max(found.bound, interval.latency_s), interval.prices)
-        ]
+        if proven and found.path is not None:
+            last = int(np.searchsorted(self._candidates, self._tables.period_of(found.path))) - 1
+        latency_s = max(found.bound, interval.latency_s)
+        rest = _Interval(interval.first, last, latency_s, interval.prices)
+        if proven:
+            return [rest] if last >= interval.first else []
+        if last > interval.first:
+            return self._split(rest, budget)
+        self._given_up = min(self._given_up, self._bound(rest))
+        return []
 
     def _offer(self, path: list[Segment] | None) -> None:
         """Take ``path`` as incumbent if it is better."""

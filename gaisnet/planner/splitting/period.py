@@ -13,7 +13,7 @@ import numpy as np
 
 from gaisnet.planner.splitting.budget import RELATIVE_TOLERANCE, Budget, Found
 from gaisnet.planner.splitting.contention import equal_prices
-from gaisnet.planner.splitting.effort import EFFORTS, Effort, affordable
+from gaisnet.planner.splitting.effort import PROBE_EFFORTS, Effort, affordable
 from gaisnet.planner.splitting.instance import FloatArray
 from gaisnet.planner.splitting.neighbours import Returns, nobody
 from gaisnet.planner.splitting.probe import Probe, Verdict
@@ -24,6 +24,7 @@ from gaisnet.planner.splitting.tables import ChainTables
 __all__ = ["PeriodSearch", "candidate_periods"]
 
 _GLANCE_NODES = 100
+_GLANCE_WIDTH = 30
 
 
 def candidate_periods(tables: ChainTables) -> FloatArray:
@@ -52,8 +53,8 @@ class PeriodSearch:
     def run(self, budget: Budget, gap: float = 0.0) -> Found:
         """Bisect until both ends meet, the gap is reached, or the budget is spent."""
         if self._high:
-            self._settle(self._high - 1, budget, EFFORTS[0])
-        for effort in EFFORTS:
+            self._settle(self._high - 1, budget, PROBE_EFFORTS[0])
+        for effort in PROBE_EFFORTS:
             if self._low >= self._high or budget.exhausted or self._gap() <= gap:
                 break
             self._near = self._returns.forbid(affordable(self._tables, effort.near))
@@ -73,14 +74,7 @@ class PeriodSearch:
         """Probe one candidate and move the end that it settles."""
         probe = Probe(self._tables, self._twins, float(self._candidates[index]), self._weight)
         self._weight = probe.weight
-        verdict = probe.run(budget, _GLANCE_NODES)
-        if not verdict.proven:
-            self._prices = probe.tighten(
-                self._prices, self._near, effort.rounds, budget, self._returns
-            )
-            verdict = probe.sweep(effort.width, budget)
-            if not verdict.proven and effort.nodes:
-                verdict = probe.run(budget, effort.nodes)
+        verdict = self._answer(probe, budget, effort)
         if verdict.path is not None:
             self._path = verdict.path
             period_s = self._tables.period_of(verdict.path)
@@ -88,6 +82,18 @@ class PeriodSearch:
         elif verdict.proven:
             self._low = max(self._low, index + 1)
         return verdict
+
+    def _answer(self, probe: Probe, budget: Budget, effort: Effort) -> Verdict:
+        """In depth for a moment, then in breadth, then with better prices."""
+        verdict = probe.run(budget, _GLANCE_NODES)
+        if verdict.proven:
+            return verdict
+        probe.price(self._prices, self._near)
+        verdict = probe.sweep(_GLANCE_WIDTH, budget)
+        if verdict.proven:
+            return verdict
+        self._prices = probe.tighten(self._prices, self._near, effort.rounds, budget, self._returns)
+        return probe.sweep(effort.width, budget)
 
     def _value(self) -> float:
         return self._cutoff if self._path is None else self._tables.period_of(self._path)

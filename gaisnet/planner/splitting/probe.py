@@ -105,6 +105,10 @@ class Probe:
         """Do the certificates alone rule the period out?"""
         return self._hopeless or not self._capacity.enough(0, 0)
 
+    def price(self, prices: Prices, near: Neighbourhoods) -> None:
+        """Use known prices; see ``tighten``."""
+        self.tighten(prices, near, 0, Budget())
+
     def tighten(
         self,
         prices: Prices,

@@ -49,8 +49,7 @@ class ChainTables:
     @cached_property
     def from_unit(self) -> FloatArray:
         """``[L, K, N]`` cost of device n holding units i..i+d; K is the longest segment."""
-        possible = np.isfinite(self.segment_cost).any(axis=0)
-        _, i, j = np.nonzero(possible[None])
+        _, i, j = np.nonzero(np.isfinite(self.segment_cost))
         longest = int((j - i).max(initial=0)) + 1
         spans = np.full((self.units, longest, self.devices), np.inf)
         for d in range(longest):

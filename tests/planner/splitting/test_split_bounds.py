@@ -181,9 +181,9 @@ def test_probes_are_right_with_and_without_prices(seed: int, factor: float) -> N
 def test_searches_that_escalate_at_once_stay_exact(
     block: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    efforts = (Effort(0, 3, 1, 1), Effort(2, 3, 2, 2), Effort(3, 3, 10**6, 10**6))
+    efforts = (Effort(0, 3, 1), Effort(2, 3, 2), Effort(3, 3, 10**6))
     monkeypatch.setattr(additive, "EFFORTS", efforts)
-    monkeypatch.setattr(period, "EFFORTS", efforts)
+    monkeypatch.setattr(period, "PROBE_EFFORTS", efforts)
     monkeypatch.setattr(period, "_GLANCE_NODES", 1)
     monkeypatch.setattr(additive, "_FIRST_WIDTH", 1)
     monkeypatch.setattr(additive, "_FIRST_ROUNDS", 1)
