@@ -19,13 +19,8 @@ from itertools import pairwise
 import numpy as np
 
 from gaisnet.planner.splitting.arrays import FloatArray
-from gaisnet.planner.splitting.lagrangian import (
-    Completion,
-    completion,
-    improve_prices,
-    no_prices,
-    relaxed_path,
-)
+from gaisnet.planner.splitting.ascent import improve_prices
+from gaisnet.planner.splitting.lagrangian import Completion, completion, no_prices, relaxed_path
 from gaisnet.planner.splitting.tables import ChainTables
 
 __all__ = ["PricedGoal", "as_parts"]
@@ -57,7 +52,7 @@ class PricedGoal:
             for k in limited:
                 self._bisect(tables, int(k))
         ways = self._ways(tables, _PRICE_ROUNDS)
-        self._after = ways.after[0]
+        self._after = np.ascontiguousarray(ways.after[:, :, 0].T)
         self.offset = float(self.mix[limited] @ limits[limited]) if limited else 0.0
         self._refund: dict[int, float] = {}
 
@@ -84,8 +79,9 @@ class PricedGoal:
 
     def _ways(self, tables: ChainTables, rounds: int) -> Completion:
         own = self._mixed(tables)
-        self._prices = improve_prices(own, self._prices, incumbent=math.inf, rounds=rounds)[0]
-        return completion(own, self._prices)
+        ascent = improve_prices(own, self._prices, incumbent=math.inf, rounds=rounds)
+        self._prices = ascent.prices
+        return ascent.ways
 
     def _over(self, tables: ChainTables, k: int, price: float) -> bool:
         """Whether the path that attains the bound exceeds limit ``k`` at this price."""

@@ -30,7 +30,8 @@ __all__ = [
 SolverName = Literal["auto", "exact", "milp", "subset_dp"]
 NodeLimit = int | Literal["auto"] | None
 _DEFAULT_NODES = 50_000
-"""A count, not a time: the answer must be the same on every machine."""
+_RULED_NODES_AT_48_BY_32 = 80_000
+_RULED_NODES_EXPONENT = 1.3
 
 _SEARCH_NAMES: dict[Objective, str] = {
     "latency": "lagrangian-astar",
@@ -114,7 +115,7 @@ def solve_instance(
     _check_names(objective, solver)
     if instance.rules and solver == "subset_dp":
         raise ValueError("subset_dp knows no side constraints that look at the whole chain")
-    nodes = _DEFAULT_NODES if node_limit == "auto" else node_limit
+    nodes = _default_nodes(instance) if node_limit == "auto" else node_limit
     budget = Budget(nodes, time_limit_s)
     root = root_tables(instance, chain_tables(instance, objective))
     if solver == "milp":
@@ -132,6 +133,14 @@ def solve_instance(
         if solver == "auto" and _gap(found) > max(gap, RELATIVE_TOLERANCE) and _small(root):
             found, name = _second_opinion(instance, root, objective, budget, gap, found, name)
     return _answer(found, objective, name, budget)
+
+
+def _default_nodes(instance: SplitInstance) -> int:
+    """A count, not a time: the answer must be the same on every machine."""
+    if not instance.rules:
+        return _DEFAULT_NODES
+    size = instance.devices * instance.units / (48 * 32)
+    return int(_RULED_NODES_AT_48_BY_32 / max(size, 0.1) ** _RULED_NODES_EXPONENT)
 
 
 def check_objective(objective: str) -> None:
