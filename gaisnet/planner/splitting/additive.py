@@ -21,6 +21,7 @@ from gaisnet.planner.splitting.probe import Probe
 from gaisnet.planner.splitting.sweep import Sweep
 from gaisnet.planner.splitting.symmetry import Twins
 from gaisnet.planner.splitting.tables import ChainTables
+from gaisnet.planner.splitting.windows import polish
 
 __all__ = ["Memory", "search_additive", "search_period"]
 
@@ -28,7 +29,6 @@ _FIRST_WIDTH = 30
 _FIRST_ROUNDS = 80
 _FIRST_NODES = 1_000
 _LATER_STEP = 0.4
-_PATIENCE = 7
 _PROBE_NODES = 20_000
 
 
@@ -67,7 +67,7 @@ def search_additive(
             twins=twins,
             returns=returns,
             step=_LATER_STEP if effort.near else 1.0,
-            patience=_PATIENCE,
+            patience=effort.patience,
             budget=budget,
         )
         prices = ascent.prices
@@ -75,7 +75,11 @@ def search_additive(
         if _closed(found, gap):
             break
         sweep = Sweep(tables, prices, ascent.ways, twins, found.value)
-        found = _merge(found, sweep.run(effort.width, budget))
+        swept = sweep.run(effort.width, budget)
+        if swept.path is not None and swept.bound < swept.value:
+            path = polish(tables, swept.path, budget)
+            swept = Found(path, tables.cost_of(path), swept.bound)
+        found = _merge(found, swept)
     memory.prices = prices
     return found
 

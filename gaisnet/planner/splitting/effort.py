@@ -21,11 +21,13 @@ class Effort:
     """Rounds of price improvement; they cost 2^near."""
     width: int
     """Labels per unit in the sweep after it."""
+    patience: int = 7
+    """Rounds without progress after which the ascent's step shrinks."""
 
 
 EFFORTS = (
-    Effort(0, 150, 100),
-    Effort(2, 60, 300),
+    Effort(0, 500, 100, patience=15),
+    Effort(2, 80, 300, patience=10),
     Effort(4, 50, 300),
     Effort(6, 40, 1_000),
     Effort(6, 20, 4_000),

@@ -30,6 +30,7 @@ from gaisnet.planner.splitting.subset_dp import SubsetProgramme
 from gaisnet.planner.splitting.sweep import Sweep
 from gaisnet.planner.splitting.symmetry import interchangeable
 from gaisnet.planner.splitting.tables import ChainTables, chain_tables, root_tables
+from gaisnet.planner.splitting.windows import polish
 from tests.planner.splitting.oracle import OBJECTIVES, brute_force, random_problem
 from tests.planner.splitting.test_split_instance import random_instance
 
@@ -175,6 +176,24 @@ def test_probes_are_right_with_and_without_prices(seed: int, factor: float) -> N
         assert (wide.path is not None) == feasible
         assert feasible or narrow.path is None
         assert not (feasible and narrow.proven and narrow.path is None)
+
+
+@few
+@given(seeds, st.sampled_from(["latency", "energy"]))
+def test_polishing_keeps_a_chain_a_chain_and_never_makes_it_dearer(
+    seed: int, objective: str
+) -> None:
+    tables = tables_of(seed, objective)
+    ways = completion(tables, no_prices(tables))
+    found = Sweep(tables, no_prices(tables), ways, interchangeable(tables), math.inf).run(
+        1, Budget()
+    )
+    if found.path is None:
+        return
+    path = polish(tables, found.path, Budget())
+    assert is_chain(tables, path)
+    assert [i for _, i, _ in path] == [0, *(j + 1 for _, _, j in path[:-1])]
+    assert optimum(tables) * (1 - 1e-9) <= tables.cost_of(path) <= found.value * (1 + 1e-9)
 
 
 @pytest.mark.parametrize("block", range(3))

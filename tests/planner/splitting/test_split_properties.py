@@ -118,6 +118,13 @@ def test_identical_devices_do_not_change_the_optimum(seed: int) -> None:
         assert searched.value == pytest.approx(filled.value, rel=1e-9)
 
 
+@pytest.mark.parametrize("objective", OBJECTIVES)
+def test_four_kinds_of_eight_devices_are_no_harder_than_their_kinds(objective: Any) -> None:
+    many = solve_split(crowded(5, kinds=4, each=8, units=32), objective)
+    assert many.status == "optimal"
+    assert many.nodes < 1_000
+
+
 def test_identical_devices_are_searched_once() -> None:
     alone = solve_split(crowded(1, kinds=1, each=12), "energy", solver="exact")
     assert alone.status == "optimal"
