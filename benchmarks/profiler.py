@@ -1,20 +1,22 @@
 """The profiler against closed forms, torch's allocator and real steps, beside other counters.
 
-FLOPs: forward FLOPs as a ratio to the closed form, of gaisnet's counter, of torch's flop counter
-and fvcore as they are shipped (both run on CPU tensors, as a user would run them).
+FLOPs: forward FLOPs as a ratio to the closed form, of gaisnet's counter, and of torch's flop
+counter, fvcore, calflops and deepspeed's profiler as they are shipped (all run on CPU tensors, as
+a user would run them; the last two where they are installed).
 Memory: the predicted peak of a training step as a ratio to the most bytes that torch's CPU
 allocator had handed out, beside the sum of tensors saved for the backward pass and torch's
 MemTracker.
 Time: CPU time of whole steps and of two- and four-stage splits, predicted from a profile's units
 at batches 1 and 8 and measured afterwards, at 1, 4 and 8.
 
-    python -m benchmarks.profiler [--quick]
+    python -m benchmarks.profiler [--quick] [--only flops,memory,times]
 """
 
 from __future__ import annotations
 
 import argparse
 import itertools
+import multiprocessing
 import statistics
 import time
 import warnings
@@ -41,7 +43,7 @@ from gaisnet.profiler.timing import optimizer_of
 from gaisnet.schema.model import FullSpec, LoraSpec, ModelSpec, TunableSpec
 from gaisnet.schema.profile import ModelPart, UnitPart
 
-__all__ = ["flops_rows", "memory_rows", "time_rows"]
+__all__ = ["CONFIGS", "flops_rows", "memory_rows", "specs_of", "time_rows"]
 
 _SPECIAL = {"bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 0}
 _VIT_TINY = {"hidden_size": 192, "num_attention_heads": 3, "intermediate_size": 768}
@@ -54,7 +56,7 @@ _LLAMA = {
     "intermediate_size": 1408,
     "vocab_size": 8000,
 }
-_CONFIGS: dict[str, tuple[str, Any]] = {
+CONFIGS: dict[str, tuple[str, Any]] = {
     "ViT-Tiny": ("ViTForImageClassification", transformers.ViTConfig(**_VIT_TINY)),
     "MiniLM": ("BertForSequenceClassification", transformers.BertConfig(**_MINILM)),
     "GPT-2, 6 blocks": (
@@ -64,6 +66,11 @@ _CONFIGS: dict[str, tuple[str, Any]] = {
     "Llama type": ("LlamaForCausalLM", transformers.LlamaConfig(**_LLAMA, **_SPECIAL)),
 }
 _COUNTED_ONLY: dict[str, tuple[str, Any]] = {
+    "Whisper encoder": ("WhisperForAudioClassification", transformers.WhisperConfig()),
+    "Qwen3 type": (
+        "Qwen3ForCausalLM",
+        transformers.Qwen3Config(**_LLAMA, **_SPECIAL, head_dim=128),
+    ),
     "ViT-Base": ("ViTForImageClassification", transformers.ViTConfig()),
     "CLIP vision": ("CLIPVisionModel", transformers.CLIPVisionConfig()),
     "Mixtral type": (
@@ -78,7 +85,8 @@ _TOKENS = 128
 _WARM_UP = 2
 
 
-def _specs(folder: Path, configs: dict[str, tuple[str, Any]]) -> dict[str, ModelSpec]:
+def specs_of(folder: Path, configs: dict[str, tuple[str, Any]]) -> dict[str, ModelSpec]:
+    """The configurations, written as files."""
     found = {}
     for name, (architecture, config) in configs.items():
         config.architectures = [architecture]
@@ -88,8 +96,9 @@ def _specs(folder: Path, configs: dict[str, tuple[str, Any]]) -> dict[str, Model
     return found
 
 
-def flops_rows(specs: dict[str, ModelSpec]) -> Iterator[tuple[str, float, float, float]]:
-    """Model; forward FLOPs over the closed form: ours, the flop counter's and fvcore's."""
+def flops_rows(specs: dict[str, ModelSpec]) -> Iterator[tuple[str, list[float | str]]]:
+    """Model; forward FLOPs over the closed form: ours, the flop counter's, fvcore's, and those of
+    peers that may not be there."""
     for name, spec in specs.items():
         meta = model_on_meta(spec, FullSpec(), 0)
         tokens = measure_cuts(meta, _TOKENS, 0).tokens
@@ -99,12 +108,54 @@ def flops_rows(specs: dict[str, ModelSpec]) -> Iterator[tuple[str, float, float,
         inputs = forward_inputs(model, model.example_inputs(1, _TOKENS))
         with FlopCounterMode(display=False) as shipped, torch.no_grad():
             model.bare(**inputs)
-        yield (
-            name,
-            ours / expected,
-            shipped.get_total_flops() / expected,
-            2 * _fvcore(model, inputs) / expected,
-        )
+        counted: list[float | str] = [ours, shipped.get_total_flops(), 2 * _fvcore(model, inputs)]
+        counted += [_apart(count, model, inputs) for count in (_calflops, _deepspeed)]
+        yield name, [c if isinstance(c, str) else c / expected for c in counted]
+
+
+def _apart(
+    count: Callable[[FoundationModel, dict[str, Any]], float],
+    model: FoundationModel,
+    inputs: dict[str, Any],
+) -> float | str:
+    """In a process of its own: both peers leave torch's functions patched, and count twice then."""
+    context = multiprocessing.get_context("fork")
+    receiver, sender = context.Pipe(duplex=False)
+    process = context.Process(target=lambda: sender.send(_peer(count, model, inputs)))
+    process.start()
+    found: float | str = receiver.recv()
+    process.join()
+    return found
+
+
+def _peer(
+    count: Callable[[FoundationModel, dict[str, Any]], float],
+    model: FoundationModel,
+    inputs: dict[str, Any],
+) -> float | str:
+    """What a profiler that may not be installed counts, or why it does not."""
+    try:
+        with warnings.catch_warnings(), torch.no_grad():
+            warnings.simplefilter("ignore")
+            return count(model, inputs)
+    except ImportError:
+        return "not installed"
+    except (RuntimeError, TypeError, ValueError, AttributeError, AssertionError, KeyError) as error:
+        return f"fails ({type(error).__name__})"
+
+
+def _calflops(model: FoundationModel, inputs: dict[str, Any]) -> float:
+    from calflops import calculate_flops
+
+    quiet = {"print_results": False, "print_detailed": False, "output_as_string": False}
+    return float(calculate_flops(model.bare, kwargs=inputs, **quiet)[0])
+
+
+def _deepspeed(model: FoundationModel, inputs: dict[str, Any]) -> float:
+    from deepspeed.profiling.flops_profiler import get_model_profile
+
+    quiet = {"print_profile": False, "detailed": False, "as_string": False, "warm_up": 0}
+    return float(get_model_profile(model.bare, kwargs=inputs, **quiet)[0])
 
 
 class _Call(nn.Module):
@@ -294,25 +345,38 @@ def _split_step(
 
 
 def main() -> None:
-    """Print the three tables."""
+    """Print the tables."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="two models, few repetitions")
-    quick = parser.parse_args().quick
+    parser.add_argument("--only", default="flops,memory,times", help="which tables, by commas")
+    chosen = parser.parse_args()
     torch.set_num_threads(1)
     transformers.logging.set_verbosity_error()
     with TemporaryDirectory() as place:
-        configs = dict(itertools.islice(_CONFIGS.items(), 2 if quick else None))
-        specs = _specs(Path(place), configs)
-        counted = {} if quick else _specs(Path(place), _COUNTED_ONLY)
-        print("| FLOPs / closed form | gaisnet | flop counter | fvcore x 2 |\n|---|---|---|---|")
-        for name, *ratios in flops_rows({**specs, **counted}):
-            print(f"| {name} | " + " | ".join(f"{ratio:.3f}" for ratio in ratios) + " |")
-        print("\n| peak / allocator | tuning | gaisnet | saved tensors | MemTracker |")
-        print("|---|---|---|---|---|")
-        for name, kind, *peaks in memory_rows(specs, batch_size=8):
-            told = ("crashes" if peak is None else f"{peak:.3f}" for peak in peaks)
-            print(f"| {name} | {kind} | " + " | ".join(told) + " |")
-        _print_times(list(time_rows(specs, 5 if quick else 15)))
+        configs = dict(itertools.islice(CONFIGS.items(), 2 if chosen.quick else None))
+        specs = specs_of(Path(place), configs)
+        if "flops" in chosen.only:
+            _print_flops(specs | ({} if chosen.quick else specs_of(Path(place), _COUNTED_ONLY)))
+        if "memory" in chosen.only:
+            _print_memory(specs)
+        if "times" in chosen.only:
+            _print_times(list(time_rows(specs, 5 if chosen.quick else 15)))
+
+
+def _print_flops(specs: dict[str, ModelSpec]) -> None:
+    print("| FLOPs / closed form | gaisnet | flop counter | fvcore x 2 | calflops | deepspeed |")
+    print("|---|---|---|---|---|---|")
+    for name, ratios in flops_rows(specs):
+        told = (ratio if isinstance(ratio, str) else f"{ratio:.3f}" for ratio in ratios)
+        print(f"| {name} | " + " | ".join(told) + " |")
+
+
+def _print_memory(specs: dict[str, ModelSpec]) -> None:
+    print("\n| peak / allocator | tuning | gaisnet | saved tensors | MemTracker |")
+    print("|---|---|---|---|---|")
+    for name, kind, *peaks in memory_rows(specs, batch_size=8):
+        told = ("crashes" if peak is None else f"{peak:.3f}" for peak in peaks)
+        print(f"| {name} | {kind} | " + " | ".join(told) + " |")
 
 
 def _print_times(rows: list[tuple[str, str, int, int, float]]) -> None:

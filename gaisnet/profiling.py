@@ -140,7 +140,7 @@ def measure(
     from gaisnet.report.units import as_seconds
 
     with session.progress("profiling") as progress:
-        made = make_profile(spec, tunable, **settings, progress=progress)
+        made = make_profile(spec, tunable, **settings, fresh=True, progress=progress)
     if sample is None:
         return made
     from gaisnet.profiler.leakage import with_leakage

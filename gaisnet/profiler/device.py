@@ -35,7 +35,11 @@ _LIBRARIES = ("torch", "transformers", "peft", "numpy", "gaisnet")
 
 
 def profile_device(
-    progress: Progress | None = None, *, device: str | None = None, threads: int = 1
+    progress: Progress | None = None,
+    *,
+    device: str | None = None,
+    threads: int = 1,
+    fresh: bool = False,
 ) -> DevicePart:
     """Measure this device.
 
@@ -46,12 +50,15 @@ def profile_device(
         progress: Told what is being measured.
         device: ``cpu`` or ``cuda``; by default the GPU if there is one.
         threads: CPU threads to measure with.
+        fresh: Whether this process holds no model yet; see ``runtime_bytes``.
 
     Returns:
         The device part, ``origin: measured``.
     """
     show = progress or silent
     place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    show("runtime", 0.0)
+    resident = runtime_bytes(fresh=fresh)
     with fixed_threads(threads):
         show("matrix products", 0.0)
         speeds = _speeds(place)
@@ -64,7 +71,6 @@ def profile_device(
         overhead = op_overhead_s(place, _OVERHEAD_BUDGET_S)
         show("power", 0.7)
         power = _power(place, threads)
-    show("runtime", 0.8)
     part = DevicePart(
         name=device_name(place),
         kind="cuda" if place.type == "cuda" else "cpu",
@@ -80,7 +86,7 @@ def profile_device(
         traffic_bytes_per_s=traffic,
         power=power,
         threads=threads,
-        runtime_bytes=runtime_bytes(),
+        runtime_bytes=resident,
         software=software_versions(),
     )
     show("done", 1.0)

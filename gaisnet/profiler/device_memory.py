@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Literal
 
 import psutil
+import torch
 
 from gaisnet.errors import UsageError
 
@@ -64,12 +65,18 @@ def memory_limit(
     return min(candidates, key=lambda found: found.limit_bytes)
 
 
-def runtime_bytes() -> int:
-    """Resident bytes of a fresh interpreter with torch and transformers after one small step.
+def runtime_bytes(*, fresh: bool = False) -> int:
+    """Resident bytes of an interpreter with torch and transformers after one small step.
 
-    A second process measures it, since this one may hold a model. Where none can be started,
-    this process's own figure is the (too high) answer.
+    Args:
+        fresh: Whether this process has done nothing yet and holds no model, so that it can be
+            asked itself. Otherwise a second one is, which takes seconds to start; where none
+            can be started, this one's own figure is the (too high) answer.
     """
+    if fresh:
+        probe = torch.randn(64, 64, requires_grad=True)
+        (probe @ probe).sum().backward()  # type: ignore[no-untyped-call]
+        return int(psutil.Process().memory_info().rss)
     command = [sys.executable, "-c", _FRESH_RUNTIME]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)

@@ -32,6 +32,7 @@ def make_profile(
     device: str | None = None,
     seed: int = 0,
     threads: int = 1,
+    fresh: bool = False,
     progress: Progress | None = None,
 ) -> Profile:
     """Profile this device and a model on it.
@@ -48,6 +49,7 @@ def make_profile(
         device: ``cpu`` or ``cuda``; by default the GPU if there is one.
         seed: Seed of the batches.
         threads: CPU threads.
+        fresh: Whether this process holds no model yet; see ``runtime_bytes``.
         progress: Told what is being measured.
 
     Raises:
@@ -58,7 +60,7 @@ def make_profile(
     share = _share(spec, measure_device)
     part = None
     if measure_device:
-        part = profile_device(_scaled(show, 0.0, share), device=place, threads=threads)
+        part = profile_device(_scaled(show, 0.0, share), device=place, threads=threads, fresh=fresh)
     model = None
     if spec is not None:
         model = profile_model(

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -29,7 +30,7 @@ blocks: the products that a fleet's devices really run."""
 _ACCELERATOR_SCALE = 8
 """A GPU needs larger products to fill it: squares grow by this, rows as in a batch of so many."""
 
-_BANDWIDTH_BYTES = (1 << 25, 1 << 26, 1 << 27)
+_BANDWIDTH_BYTES = 1 << 27
 _LEAST = 7
 """Runs of everything, also where the machine is so busy that the time is up before."""
 _TOO_SLOW_S = 0.25
@@ -58,7 +59,20 @@ def gemm_curve(device: torch.device, dtype: torch.dtype, budget_s: float) -> lis
     """
     shapes = _shapes(device)
     share = budget_s / len(shapes)
-    return [_gemm_point(device, dtype, shape, likeness, share) for shape, likeness in shapes]
+    points: list[GemmPoint] = []
+    for shape, likeness in shapes:
+        if _expected_s(shape, likeness, points) <= share:
+            points.append(_gemm_point(device, dtype, shape, likeness, share))
+    return points
+
+
+def _expected_s(shape: Shape, transformer: bool, points: Sequence[GemmPoint]) -> float:
+    """By the best speed so far; nothing for the first of its kind, which is always measured.
+
+    On a slow device one large product alone would take more than its share of the time.
+    """
+    seen = [point.flops_per_s for point in points if point.transformer == transformer]
+    return 2 * math.prod(shape) / max(seen) if seen else 0.0
 
 
 def usable_dtypes(device: torch.device) -> tuple[torch.dtype, ...]:
@@ -72,12 +86,11 @@ def usable_dtypes(device: torch.device) -> tuple[torch.dtype, ...]:
 
 
 def bandwidth_bytes_per_s(device: torch.device, budget_s: float) -> float:
-    """Bytes read plus bytes written per second by a copy, at the largest size (beyond caches).
+    """Bytes read plus bytes written per second by a copy too large for caches.
 
     The fastest run counts: whoever else uses the memory only takes from it.
     """
-    share = budget_s / len(_BANDWIDTH_BYTES)
-    return [_copy_speed(device, n_bytes, share) for n_bytes in _BANDWIDTH_BYTES][-1]
+    return _copy_speed(device, _BANDWIDTH_BYTES, budget_s)
 
 
 def _copy_speed(device: torch.device, n_bytes: int, budget_s: float) -> float:

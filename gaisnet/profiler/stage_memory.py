@@ -6,9 +6,10 @@ optimizer's state in place, is watched.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from functools import partial
+from functools import wraps
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -129,9 +130,7 @@ class StageStep:
         blocks = self.stage.shell.get_submodule(self._model.anatomy.block_path)
         for index, block in enumerate(blocks.children()):
             if self.stage.first_unit <= index + 1 <= self.stage.last_unit:
-                block.forward = partial(
-                    checkpoint, block.forward, use_reentrant=False, preserve_rng_state=False
-                )
+                block.forward = _run_again(block.forward)
 
     def resident(self) -> list[Tensor]:
         """Parameters and buffers that the stage holds."""
@@ -176,6 +175,19 @@ class StageStep:
             self._optimizer.zero_grad(set_to_none=True)
         if self._hidden is not None:
             self._hidden.grad = None
+
+
+def _run_again(forward: Callable[..., Any]) -> Callable[..., Any]:
+    """The same function, which keeps its arguments alone and is run again for the gradients.
+
+    Its signature stays in sight: modules that are attached to the block read it.
+    """
+
+    @wraps(forward)
+    def checkpointed(*args: Any, **kwargs: Any) -> Any:
+        return checkpoint(forward, *args, use_reentrant=False, preserve_rng_state=False, **kwargs)
+
+    return checkpointed
 
 
 def watch_step(step: StageStep) -> StageMemory:

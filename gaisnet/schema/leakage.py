@@ -19,7 +19,7 @@ class LeakageRow(Strict):
     samples: PositiveCount
     """Samples measured; half of them taught the attacks, the other half was attacked."""
     distance_correlation: Fraction
-    """Between raw inputs and smashed data (Székely et al. 2007, the biased V-statistic)."""
+    """Between raw inputs and smashed data (Székely and Rizzo 2013, bias-corrected)."""
     distance_correlation_null: Fraction
     """The mean of the same over permuted samples: what this many independent ones would show."""
     inversion_error: NonNegative

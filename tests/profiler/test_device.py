@@ -55,7 +55,7 @@ def test_measured_figures_are_those_of_some_computer_of_this_age(part: DevicePar
 
 
 def test_progress_ends_at_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gaisnet.profiler.device.runtime_bytes", lambda: 1)
+    monkeypatch.setattr("gaisnet.profiler.device.runtime_bytes", lambda fresh: 1)
     monkeypatch.setattr("gaisnet.profiler.device._GEMM_BUDGET_S", 0.01)
     seen: list[float] = []
     profile_device(lambda what, done: seen.append(done), device="cpu")
@@ -138,6 +138,23 @@ def test_the_runtime_is_measured_in_this_process_where_no_other_can_start(
     assert runtime_bytes() == pytest.approx(
         device_memory.psutil.Process().memory_info().rss, rel=0.05
     )
+
+
+def test_a_process_that_holds_nothing_is_asked_itself_and_starts_no_other(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(subprocess, "run", None)
+    assert 1 << 25 < runtime_bytes(fresh=True) < memory_limit().limit_bytes
+
+
+def test_a_slow_device_is_not_asked_for_large_products() -> None:
+    whole = gemm_curve(torch.device("cpu"), torch.float32, 60 * _TINY_S)
+    hurried = gemm_curve(torch.device("cpu"), torch.float32, _TINY_S)
+    assert len(hurried) < len(whole)
+    assert {point.transformer for point in hurried} == {True, False}
+
+
+_TINY_S = 1e-3
 
 
 def test_power_without_counters_is_a_model_and_says_so(tmp_path: Path) -> None:

@@ -80,6 +80,19 @@ def test_checkpointed_blocks_keep_their_input_only(family: str, tunable: str, fo
     assert predicted.peak_bytes < plain.peak_bytes
 
 
+@pytest.mark.parametrize("tunable", sorted(TUNABLES))
+@pytest.mark.parametrize("family", ["vit", "llama"])
+def test_checkpointing_is_foreseen_under_every_tuning(
+    family: str, tunable: str, folder: Path
+) -> None:
+    if (family, tunable) == ("llama", "bitfit"):
+        family = "bert"  # Llama's maps have no biases.
+    chosen = (spec_of(family, folder), TUNABLES[tunable], 1, 4, 3, "sgd")
+    predicted = stage_memory(*chosen, checkpointing=True)
+    used = _really_used(real(family, folder, tunable), 1, 4, 3, "sgd", True)
+    assert predicted.peak_bytes == pytest.approx(used.peak_bytes, rel=_CLOSE)
+
+
 def _really_used(
     model: FoundationModel,
     first: int,

@@ -187,7 +187,7 @@ def test_make_profile_joins_both_parts(folder: Path, monkeypatch: pytest.MonkeyP
 
 
 def test_make_profile_of_a_device_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gaisnet.profiler.device.runtime_bytes", lambda: 1)
+    monkeypatch.setattr("gaisnet.profiler.device.runtime_bytes", lambda fresh: 1)
     monkeypatch.setattr("gaisnet.profiler.device._GEMM_BUDGET_S", 0.01)
     profile = make_profile(None, device="cpu")
     assert profile.model is None

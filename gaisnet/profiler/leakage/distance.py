@@ -1,9 +1,13 @@
 """Distance correlation: zero (in the limit) only where two things are independent.
 
 Székely, Rizzo, Bakirov, "Measuring and testing dependence by correlation of distances", Annals of
-Statistics 35(6), 2007, definitions 4 and 5. This is their V-statistic, which is biased upwards:
-independent samples of many dimensions come out well above zero, so it is always read beside
-``null_distance_correlation``.
+Statistics 35(6), 2007. Their own estimate, a V-statistic, comes out near one for independent
+samples of many dimensions. Here stands the bias-corrected one: Székely, Rizzo, "The distance
+correlation t-test of independence in high dimension", J. Multivariate Analysis 117, 2013, with the
+U-centred distances of Székely, Rizzo, "Partial distance correlation with methods for
+dissimilarities", Annals of Statistics 42(6), 2014, definition 2 and equation 3.2. Its square has
+mean zero under independence, whatever the dimension; how far chance alone takes it,
+``null_distance_correlation`` says.
 """
 
 from __future__ import annotations
@@ -53,19 +57,26 @@ def token_distances(tokens: Tensor) -> Tensor:
 
 
 def centred(apart: Tensor) -> Tensor:
-    """Distances less their row and column means plus the grand mean (definition 3)."""
-    return apart - apart.mean(0, keepdim=True) - apart.mean(1, keepdim=True) + apart.mean()
+    """U-centred distances (2014, definition 2): rows sum to zero, and so does the diagonal.
+
+    Args:
+        apart: ``[samples, samples]`` of at least four samples, zero on the diagonal.
+    """
+    n = len(apart)
+    rows = apart.sum(1, keepdim=True) / (n - 2)
+    columns = apart.sum(0, keepdim=True) / (n - 2)
+    return (apart - rows - columns + apart.sum() / ((n - 1) * (n - 2))).fill_diagonal_(0)
 
 
 def distance_correlation(first: Tensor, second: Tensor) -> float:
-    """Distance correlation of two sets of paired samples.
+    """Bias-corrected distance correlation of two sets of paired samples.
 
     Args:
         first: Centred distances of the one, ``[samples, samples]``.
         second: Those of the other.
 
     Returns:
-        From 0 to 1; 0 where either does not vary at all.
+        From 0 to 1; 0 where the corrected square is below it or either does not vary at all.
     """
     variance = ((first * first).mean() * (second * second).mean()).sqrt()
     if not variance > 0:
