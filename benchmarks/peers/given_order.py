@@ -5,7 +5,8 @@ Source: prima.cpp (Li et al., arXiv 2504.08791): its layer-to-device assignment,
 windows of layers on a ring of devices whose order is given and of which each gets at least one
 layer. Theirs has a latency model of its own (disk, GPU offload); here the problem's own costs
 count, so what is compared is the rule, not the model. Its removal of weak devices: who was
-assigned one layer only is dropped, and the rest is solved again, until nobody is dropped.
+assigned one layer only is dropped, and the rest is solved again, until nobody is dropped (as we
+understand it; the code was not compared line by line).
 """
 
 from __future__ import annotations
