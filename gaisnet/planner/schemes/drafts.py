@@ -11,6 +11,7 @@ from gaisnet.planner.cost import frozen_bytes, unit_bytes
 from gaisnet.planner.partition import Group
 from gaisnet.planner.roster import Roster
 from gaisnet.planner.schemes.averaging import linked
+from gaisnet.planner.schemes.side_rules import task_rules
 from gaisnet.schema.job import Intra
 from gaisnet.schema.plan import Owner
 
@@ -108,6 +109,7 @@ def _draft(
         whole=scheme in ("fl", "central"),
         needs_body=scheme in ("sl", "sfl-v1", "sfl-v2"),
         objective=job.objective,
+        rules=task_rules(roster, group.owners, holders),
         search=job.search,
     )
     return Draft(
