@@ -164,6 +164,8 @@ def _job_document(setting: Setting) -> dict[str, Any]:
         "constraints": {"forbidden_devices": list(CLOUD)},
         "evaluation": "heldout/all.safetensors",
         "services": [_service(site) for site in SITES],
+        # Given, so that all schemes and settings of the experiments tune in the same share.
+        "inference_share": 0.2,
         "seed": setting.seed,
     }
 

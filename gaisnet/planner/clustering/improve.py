@@ -22,7 +22,7 @@ __all__ = ["improve", "score"]
 VIOLATION_WEIGHT = 1e3
 """Relative to the sum of the objective's weights: no gain is worth a broken constraint."""
 LEAST_GAIN = 1e-12
-MOST_LOOKS = 30_000
+MOST_LOOKS = 22_000
 """At pairs of clusters: some 15 s for 1,000 members, and far more than small problems need."""
 
 
