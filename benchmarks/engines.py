@@ -12,7 +12,7 @@ import argparse
 import statistics
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -30,21 +30,19 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--repeats", type=int, default=7)
     options = parser.parse_args()
-    for name, found in measure(repeats=options.repeats).items():
-        print(name)
+    for name, found in measure(repeats=options.repeats):
+        print(name, flush=True)
         for what, value in found.items():
-            print(f"  {what:24s} {value:8.4f}")
+            print(f"  {what:24s} {value:8.4f}", flush=True)
 
 
-def measure(*, repeats: int = 7) -> dict[str, dict[str, float]]:
-    """Medians and their ratios."""
+def measure(*, repeats: int = 7) -> Iterator[tuple[str, dict[str, float]]]:
+    """Medians and their ratios, as they are found."""
     torch.set_num_threads(1)
     engine: Any = make_engine("ray", DEVICES)
     try:
-        return {
-            f"message of {MESSAGE_BYTES} bytes": _message(engine, repeats),
-            "step of 4 stages": _step(engine, repeats),
-        }
+        yield f"message of {MESSAGE_BYTES} bytes", _message(engine, repeats)
+        yield "step of 4 stages", _step(engine, repeats)
     finally:
         engine.close()
 

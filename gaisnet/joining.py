@@ -44,7 +44,7 @@ def join(session: Session, spec: NodeSpec) -> None:
     signal.signal(signal.SIGTERM, _as_ctrl_c)
     node = Node(spec, os.environ)
     try:
-        what = "begins a cluster at" if spec.head else "joins the cluster at"
+        what = "begins a cluster at" if spec.head else "asks to join the cluster at"
         session.note(f"{spec.device} {what} {spec.address}; Ctrl-C ends it")
         node.wait()
     except KeyboardInterrupt:

@@ -7,6 +7,8 @@ import pytest
 from gaisnet.executor.engines import Engine, LocalEngine
 from gaisnet.testing import EngineContract, RunContract
 
+pytestmark = pytest.mark.timeout(900)  # five processes that import torch, on a busy machine
+
 
 class TestLocalEngine(EngineContract):
     @pytest.fixture

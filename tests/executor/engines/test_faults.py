@@ -21,6 +21,8 @@ from gaisnet.testing import write_small_job
 if TYPE_CHECKING:  # importing it loads Ray, which reads its settings then
     from gaisnet.executor.engines.ray.engine import RayEngine
 
+pytestmark = pytest.mark.timeout(900)  # five processes that import torch, on a busy machine
+
 OWNER = "owner-c"
 A, B, C = (Address(device, PROBE) for device in ("edge-0", "edge-1", OWNER))
 

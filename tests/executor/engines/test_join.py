@@ -98,3 +98,4 @@ def test_silence_is_bounded_by_three_steps_or_two_seconds(step_s, factor, silenc
     simulated = Patience.of(step_s, factor, simulated=True)
     assert simulated.silence_s == found.silence_s
     assert simulated.work_s == Patience().work_s
+    assert found.start_s == 300.0 * max(1.0, factor)

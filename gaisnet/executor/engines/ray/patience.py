@@ -9,6 +9,7 @@ __all__ = ["Patience"]
 _LEAST_S = 2.0
 _STEPS = 3.0
 _SLOW = 10.0
+_START_S = 300.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +24,7 @@ class Patience:
     """A device that does not answer for so long is lost."""
     work_s: float = 3600.0
     """No call takes longer."""
-    start_s: float = 300.0
+    start_s: float = _START_S
     """A device has so long to start its process, and to load its model and data."""
 
     @property
@@ -37,7 +38,6 @@ class Patience:
 
         Of that a call may take ten times as much.
 
-
         Args:
             step_s: Planned seconds of one local step.
             factor: Of all bounds, for machines that are busy otherwise.
@@ -45,6 +45,7 @@ class Patience:
                 nothing of how long they compute.
         """
         bound_s = factor * max(_LEAST_S, _STEPS * step_s)
+        start_s = _START_S * max(1.0, factor)
         if simulated:
-            return cls(silence_s=bound_s)
-        return cls(silence_s=bound_s, work_s=_SLOW * bound_s)
+            return cls(silence_s=bound_s, start_s=start_s)
+        return cls(silence_s=bound_s, work_s=_SLOW * bound_s, start_s=start_s)
