@@ -35,8 +35,8 @@ class Found:
 
     @property
     def gap(self) -> float:
-        """``(value - bound) / value``."""
-        return max(0.0, (self.value - self.bound) / self.value)
+        """``(value - bound) / value``; 0 when the value is 0."""
+        return max(0.0, (self.value - self.bound) / self.value) if self.value > 0.0 else 0.0
 
 
 def solve_sharing(problem: SharingProblem, node_limit: int) -> Found:

@@ -107,8 +107,11 @@ def _front(
         judged.append(FrontPoint(values=values, segments=segments))
     kept: list[FrontPoint] = []
     for point in sorted(judged, key=lambda each: each.values):
-        if not kept or point.values[1] < kept[-1].values[1] * (1 - RELATIVE_TOLERANCE):
-            kept.append(point)
+        if kept and point.values[1] >= kept[-1].values[1] * (1 - RELATIVE_TOLERANCE):
+            continue
+        if kept and point.values[0] <= kept[-1].values[0] * (1 + RELATIVE_TOLERANCE):
+            kept.pop()
+        kept.append(point)
     return kept
 
 

@@ -29,8 +29,11 @@ def enumerated(problem: SplitProblem, pair: tuple[str, str]) -> list[tuple[float
     values = sorted({(each[pair[0]], each[pair[1]]) for each in found if each})
     front: list[tuple[float, float]] = []
     for value in values:
-        if not front or value[1] < front[-1][1] - 1e-9 * abs(front[-1][1]):
-            front.append(value)
+        if front and value[1] >= front[-1][1] * (1 - 1e-9):
+            continue
+        if front and value[0] <= front[-1][0] * (1 + 1e-9):
+            front.pop()
+        front.append(value)
     return front
 
 
@@ -49,6 +52,10 @@ def check(problem: SplitProblem, pair: Any) -> None:
 @given(seeds, st.sampled_from(PAIRS))
 def test_front_is_complete_and_exact(seed: int, pair: tuple[str, str]) -> None:
     check(random_problem(seed), pair)
+
+
+def test_values_that_differ_by_rounding_are_equal() -> None:
+    check(random_rules(83, ("forbidden_devices",)), ("latency", "period"))
 
 
 @settings(max_examples=30, deadline=None)
