@@ -134,6 +134,9 @@ def plan(
     lost: opt.Lost = None,
     bytes_weight: opt.BytesWeight = None,
     time_limit: find.TimeLimit = None,
+    calibration: find.CalibrationFile = None,
+    calibrate: find.Calibrate = None,
+    clock: find.Clock = None,
     search: find.SearchFor = None,
     pick: find.Pick = None,
     sampler: find.Sampler = None,
@@ -155,7 +158,8 @@ def plan(
         settings: dict[str, Any] = {"scheme": scheme, "objective": objective}
         settings |= {"clusters": clusters, "slack": opt.slack(slack), "seed": seed}
         settings |= {"time_limit_s": time_limit, "explain": explain or None}
-        of_jobs = {opt.flag(name): value for name, value in {**settings, "search": search}.items()}
+        more = {"search": search, "calibrate": calibrate, "calibration": calibration}
+        of_jobs = {opt.flag(name): value for name, value in {**settings, **more}.items()}
         planning.check_belonging("a job", job, {}, of_jobs)
         of_replans = {"--bytes-weight": bytes_weight}
         planning.check_belonging("--replan", replan, {"--lost": lost}, of_replans)
@@ -163,15 +167,20 @@ def plan(
         searched |= {"study": study, "front": front, "front_dir": front_dir}
         of_searches = {opt.flag(name): value for name, value in searched.items()}
         planning.check_belonging("--search", search, {}, of_searches)
+        planning.check_belonging("--calibrate", calibrate, {}, {"--clock": clock})
         _check_output(output, force)
         settings |= {"gap": gap, "survive": survive}
         if diff is not None:
             planning.compare(session, diff, output, force)
             return
+        if job is not None and calibrate is not None:
+            planning.calibrate(session, job, calibrate, clock, output, force)
+            return
         if job is not None and search is not None:
+            searched |= {"calibration": calibration}
             planning.search(session, job, search, settings, searched, output, force)
             return
-        settings |= {"output": output, "explain": explain}
+        settings |= {"output": output, "explain": explain, "calibration": calibration}
         if replan is not None:
             changes = {"lost": opt.names(lost), "bytes_weight": bytes_weight, "gap": gap}
             made = planning.without(session, replan, changes, survive, output)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from gaisnet.errors import InfeasibleError, UnprovenError, UsageError
 
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from gaisnet.schema.plan import Plan
 
 __all__ = [
+    "calibrate",
     "check_belonging",
     "check_one_asked",
     "compare",
@@ -78,8 +79,10 @@ def make(session: Session, job: Path | None, settings: dict[str, Any]) -> Plan:
         try:
             return planner.plan(job, **settings, progress=progress)
         except InfeasibleError as error:
-            given = {k: v for k, v in settings.items() if k not in ("output", "explain")}
-            inputs = planner.overridden(planner.read_inputs(job), **given)
+            apart = ("output", "explain", "calibration")
+            given = {k: v for k, v in settings.items() if k not in apart}
+            read = planner.read_inputs(job, settings.get("calibration"))
+            inputs = planner.overridden(read, **given)
             most = {"most_devices": None} if settings.get("explain") else {}
             raise planner.with_conflict(error, inputs, progress, **most) from error
 
@@ -189,6 +192,29 @@ def _write_all(found: Search, folder: Path, force: bool) -> None:
         place = folder / point.id
         make_folder(place)
         found.write_plan(point.id, place / "plan.json", place / "job.json", force=force)
+
+
+def calibrate(
+    session: Session,
+    job: Path,
+    run: Path,
+    clock: Literal["virtual", "wall"] | None,
+    output: Path | None,
+    force: bool,
+) -> None:
+    """Fit the job's figures to a run; show predicted against measured, before and after.
+
+    Raises:
+        InputError: A file is missing or malformed, or the run has recorded nothing.
+        MismatchError: The run is of another model or other devices.
+    """
+    from gaisnet.report.calibration_view import calibration_view
+
+    with session.progress("calibrating"):
+        from gaisnet import planner
+
+        found = planner.calibrate(job, run, clock=clock)
+    session.deliver(found, calibration_view(found), output, force=force)
 
 
 def deliver(session: Session, made: Plan, output: Path | None, force: bool) -> None:

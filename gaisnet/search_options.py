@@ -1,4 +1,4 @@
-"""The options of ``gaisnet plan --search``, and of how long planning may take."""
+"""The options of ``gaisnet plan`` for searches, calibrations and wall-clock limits."""
 
 from __future__ import annotations
 
@@ -8,6 +8,9 @@ from typing import Annotated, Literal
 import typer
 
 __all__ = [
+    "Calibrate",
+    "CalibrationFile",
+    "Clock",
     "FrontFile",
     "FrontFolder",
     "Pick",
@@ -20,6 +23,18 @@ __all__ = [
 
 Option = typer.Option
 
+Calibrate = Annotated[
+    Path | None,
+    Option("--calibrate", metavar="RUN", help="Fit the job's figures to this run; plan nothing."),
+]
+Clock = Annotated[
+    Literal["virtual", "wall"] | None,
+    Option("--clock", help="Of --calibrate: the devices' own, or the one of the run's figures."),
+]
+CalibrationFile = Annotated[
+    Path | None,
+    Option("--calibration", metavar="FILE", help="Plan with figures that --calibrate has fitted."),
+]
 TimeLimit = Annotated[
     float | None,
     Option(

@@ -13,8 +13,10 @@ from typing import Any, Literal, Protocol
 from gaisnet.executor.engines.base import Address, Engine, Parcel, Reply
 from gaisnet.executor.frames import Buffer
 
-__all__ = ["Direction", "Dispatcher", "Observer", "Work"]
+__all__ = ["Direction", "Dispatcher", "Measured", "Observer", "Work"]
 
+Measured = Callable[[], float | None]
+"""Tells seconds, or that nobody knows them."""
 Direction = Literal["forward", "backward", "turn", "update"]
 """``turn``: forward and backward at once, as the last stage does; ``update``: the step."""
 
@@ -32,8 +34,8 @@ class Work:
 class Observer(Protocol):
     """Keeps account of tasks; ``after`` are the ids of those that must be done before."""
 
-    def computed(self, device: str, work: Work, after: Sequence[int]) -> int:
-        """A device computed; returns the task's id."""
+    def computed(self, device: str, work: Work, after: Sequence[int], measured_s: Measured) -> int:
+        """A device computed; returns the task's id. How long it took may be asked for later."""
 
     def moved(self, sender: str, receiver: str, frame_bytes: int, after: Sequence[int]) -> int:
         """A frame went over a link; returns the task's id."""
@@ -134,8 +136,11 @@ class Dispatcher:
         if work is None:
             task = self._wait(*after)
         else:
+            measured_s = reply.work_s
             task = self._enter(
-                lambda observer, ids: observer.computed(address.device, work, _of(ids, after))
+                lambda observer, ids: observer.computed(
+                    address.device, work, _of(ids, after), measured_s
+                )
             )
         self._last.update({(address, key): task for key in keys})
         reply.task = task

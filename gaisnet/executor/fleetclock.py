@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence
-from math import isinf
+from dataclasses import astuple
+from math import fsum, isinf
 
-from gaisnet.errors import MismatchError
-from gaisnet.executor.dispatch import Work
+from gaisnet.errors import MismatchError, RunError
+from gaisnet.executor.dispatch import Measured, Work
 from gaisnet.executor.simulate import VirtualClock
 from gaisnet.planner.cost import CostModel
+from gaisnet.schema.run import MoveTime, WorkTime
 
 __all__ = ["FleetClock"]
 
@@ -23,17 +26,14 @@ class FleetClock:
     def __init__(self, cost: CostModel) -> None:
         self._cost = cost
         self._clock = VirtualClock()
+        self._passes: list[tuple[str, Work, float, Measured]] = []
+        self._frames: list[tuple[str, str, int, float]] = []
 
-    def computed(self, device: str, work: Work, after: Sequence[int]) -> int:
+    def computed(self, device: str, work: Work, after: Sequence[int], measured_s: Measured) -> int:
         """A pass of some units on a device, or their optimizer's step."""
-        span = device, work.first_unit, work.last_unit
-        seconds = 0.0
-        if work.direction in ("forward", "turn"):
-            seconds += self._cost.forward_s(*span, work.samples)
-        if work.direction in ("backward", "turn"):
-            seconds += self._cost.backward_s(*span, work.samples)
-        if work.direction == "update":
-            seconds = self._cost.update_s(*span)
+        span = work.first_unit, work.last_unit
+        seconds = self._cost.work_s(device, work.direction, *span, work.samples)
+        self._passes.append((device, work, seconds, measured_s))
         return self._clock.compute(device, seconds, after)
 
     def moved(self, sender: str, receiver: str, frame_bytes: int, after: Sequence[int]) -> int:
@@ -48,6 +48,7 @@ class FleetClock:
                 f"the plan sends from {sender} to {receiver}, but the fleet has no link there",
                 hint="make a new plan with `gaisnet plan`",
             )
+        self._frames.append((sender, receiver, frame_bytes, seconds))
         return self._clock.transfer(sender, receiver, seconds, after)
 
     def waited(self, after: Sequence[int]) -> int:
@@ -57,3 +58,52 @@ class FleetClock:
     def elapsed_s(self) -> float:
         """Virtual seconds from the first task to the end of the last."""
         return self._clock.replay().makespan_s
+
+    def work(self) -> tuple[WorkTime, ...]:
+        """What every device computed, passes of the same kind together; waits for all of them."""
+        groups: defaultdict[tuple[str, Work], list[tuple[float, float | None]]] = defaultdict(list)
+        for device, work, seconds, measured_s in self._passes:
+            groups[device, work].append((seconds, _known(measured_s)))
+        return tuple(
+            _work_time(*key, groups[key])
+            for key in sorted(groups, key=lambda k: (k[0], astuple(k[1])))
+        )
+
+    def moves(self) -> tuple[MoveTime, ...]:
+        """What every link carried, frames of the same size together; none within a device."""
+        groups: defaultdict[tuple[str, str, int], list[float]] = defaultdict(list)
+        for sender, receiver, frame_bytes, seconds in self._frames:
+            if sender != receiver:
+                groups[sender, receiver, frame_bytes].append(seconds)
+        return tuple(
+            MoveTime(
+                sender=sender,
+                receiver=receiver,
+                frame_bytes=size,
+                times=len(seconds),
+                virtual_s=fsum(seconds),
+            )
+            for (sender, receiver, size), seconds in sorted(groups.items())
+        )
+
+
+def _known(measured_s: Measured) -> float | None:
+    """A device that is lost by now tells nothing."""
+    try:
+        return measured_s()
+    except RunError:
+        return None
+
+
+def _work_time(device: str, work: Work, times: list[tuple[float, float | None]]) -> WorkTime:
+    measured = [wall_s for _, wall_s in times if wall_s is not None]
+    return WorkTime(
+        device=device,
+        direction=work.direction,
+        first_unit=work.first_unit,
+        last_unit=work.last_unit,
+        samples=work.samples,
+        times=len(times),
+        virtual_s=fsum(seconds for seconds, _ in times),
+        wall_s=fsum(measured) if len(measured) == len(times) else None,
+    )

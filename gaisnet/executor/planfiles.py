@@ -16,8 +16,9 @@ from gaisnet.schema.files import read_model, resolve, sha256_file
 from gaisnet.schema.fleet import Device, Fleet
 from gaisnet.schema.job import Job
 from gaisnet.schema.model import ModelSpec
-from gaisnet.schema.plan import InputFile, Plan
+from gaisnet.schema.plan import InputFile, Plan, PlanInputs
 from gaisnet.schema.profile import DevicePart, ModelPart, Profile
+from gaisnet.schema.run_calibration import Calibration
 
 __all__ = ["PlanFiles", "check_model", "read_plan"]
 
@@ -39,6 +40,7 @@ class PlanFiles:
     profile_device: DevicePart | None
     """The device that the profile was made on."""
     device_profiles: Mapping[str, Profile]
+    calibration: Calibration | None = None
 
     def device(self, name: str) -> Device:
         """A device of the fleet."""
@@ -53,9 +55,8 @@ class PlanFiles:
 
     def cost_model(self) -> CostModel:
         """The figures that the plan was made with, in fine-tuning's share."""
-        whole = CostModel.from_parts(
-            self.job, self.fleet, self.profile, self.device_profiles, self.profile_device
-        )
+        parts = self.job, self.fleet, self.profile, self.device_profiles, self.profile_device
+        whole = CostModel.from_parts(*parts, self.calibration)
         if self.job.inference_share is not None or not self.plan.shares:
             return whole
         return whole.at_plan_shares(FINE_TUNING, self.plan.shares)
@@ -99,10 +100,17 @@ def read_plan(path: Path) -> PlanFiles:
             )
             for device, file in sorted(inputs.device_profiles.items())
         },
+        calibration=_calibration(path, inputs),
     )
     _check_devices(files)
     _check_clusters(files)
     return files
+
+
+def _calibration(path: Path, inputs: PlanInputs) -> Calibration | None:
+    if inputs.calibration is None:
+        return None
+    return read_model(_unchanged(path, inputs.calibration, "calibration"), Calibration)
 
 
 def check_model(files: PlanFiles, model: FoundationModel) -> None:

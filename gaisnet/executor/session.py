@@ -144,6 +144,8 @@ class Session:
             virtual_s=clock.elapsed_s(),
             wall_s=wall_s,
             traffic=self.engine.meter.take(),
+            work=clock.work(),
+            moves=clock.moves(),
             rejected=dict(sorted(self._tuner.rejected.items())),
             epsilon=epsilon_spent(self.files.job.fine_tuning.privacy, index + 1),
         )

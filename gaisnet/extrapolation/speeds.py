@@ -45,6 +45,18 @@ class Speeds:
     unit_s: float = 0.0
     """Fixed time of one pass of one unit."""
 
+    def slowed(self, factor: float) -> Speeds:
+        """Of a device that takes ``factor`` times as long for everything."""
+        return Speeds(
+            flops_per_s=self.flops_per_s / factor,
+            attention_forward_flops_per_s=self.attention_forward_flops_per_s / factor,
+            attention_backward_flops_per_s=self.attention_backward_flops_per_s / factor,
+            memory_bytes_per_s=self.memory_bytes_per_s / factor,
+            traffic_bytes_per_s={k: v / factor for k, v in self.traffic_bytes_per_s.items()},
+            operator_s=self.operator_s * factor,
+            unit_s=self.unit_s * factor,
+        )
+
     def traffic(self, kind: str) -> float:
         """Bytes per second of operators of a kind."""
         return self.traffic_bytes_per_s.get(kind, self.traffic_bytes_per_s.get("move", math.inf))

@@ -1,5 +1,6 @@
 """The planner: who holds what, who is clustered with whom, who serves whom, with proofs."""
 
+from gaisnet.planner.calibration import calibrate
 from gaisnet.planner.clustering import (
     ClusterMember,
     ClusterProblem,
@@ -49,6 +50,7 @@ __all__ = [
     "TradeoffSolution",
     "UnitCost",
     "at_rank",
+    "calibrate",
     "compressed_bytes",
     "conflict_of",
     "evaluate_split",

@@ -106,11 +106,13 @@ def input_files(inputs: Inputs, folder: Path) -> PlanInputs:
         relative = Path(os.path.relpath(path.resolve(), folder.resolve())).as_posix()
         return InputFile(path=relative, sha256=sha256_file(path))
 
+    fitted = inputs.calibration_path
     return PlanInputs(
         job=entry(inputs.job_path),
         fleet=entry(inputs.fleet_path),
         profile=entry(inputs.profile_path),
         device_profiles={d: entry(p) for d, p in sorted(inputs.device_profile_paths.items())},
+        calibration=None if fitted is None else entry(fitted),
     )
 
 

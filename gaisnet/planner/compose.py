@@ -35,6 +35,7 @@ def plan(
     explain: bool = False,
     seed: int | None = None,
     time_limit_s: float | None = None,
+    calibration: str | Path | None = None,
     progress: Progress | None = None,
 ) -> Plan:
     """Who holds what, who is clustered with whom, who serves whom, and the proof.
@@ -55,6 +56,7 @@ def plan(
         explain: Whether the plan's explanation is to be complete, which takes more solves.
         seed: Instead of the job's.
         time_limit_s: Instead of the job's ``search.time_limit_s``: marks the plan.
+        calibration: File of a calibration instead of the job's.
         progress: Told what is being worked out, and the share that is done.
 
     Raises:
@@ -62,7 +64,7 @@ def plan(
         MismatchError: The profile is not of the job's model, tunable modules or optimizer.
         InfeasibleError: No plan satisfies the constraints; says which binds and what mends it.
     """
-    inputs = read_inputs(job_path)
+    inputs = read_inputs(job_path, calibration)
     changes: dict[str, Any] = {"scheme": scheme, "objective": objective, "clusters": clusters}
     changes |= {"gap": gap, "slack": slack, "survive": survive, "seed": seed}
     changes |= {"time_limit_s": time_limit_s}

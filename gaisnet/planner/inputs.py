@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -14,6 +15,7 @@ from gaisnet.schema.job import Job
 from gaisnet.schema.model import ModelSpec
 from gaisnet.schema.plan import Plan
 from gaisnet.schema.profile import DevicePart, ModelPart, Profile
+from gaisnet.schema.run_calibration import Calibration
 
 __all__ = ["Inputs", "check_profile", "inputs_of", "read_inputs"]
 
@@ -32,10 +34,16 @@ class Inputs:
     fleet_path: Path
     profile_path: Path
     device_profile_paths: Mapping[str, Path]
+    calibration: Calibration | None = None
+    calibration_path: Path | None = None
 
 
-def read_inputs(job_path: str | Path) -> Inputs:
+def read_inputs(job_path: str | Path, calibration: str | Path | None = None) -> Inputs:
     """Read a job and everything that it names.
+
+    Args:
+        job_path: The job.
+        calibration: File of a calibration instead of the job's.
 
     Raises:
         InputError: A file is missing, malformed or inconsistent.
@@ -43,6 +51,9 @@ def read_inputs(job_path: str | Path) -> Inputs:
     """
     path = Path(job_path)
     job = read_model(path, Job)
+    if calibration is not None:
+        job = job.model_copy(update={"calibration": _relative(calibration, path)})
+    fitted = None if job.calibration is None else resolve(path, job.calibration)
     fleet_path, profile_path = resolve(path, job.fleet), resolve(path, job.profile)
     fleet = read_model(fleet_path, Fleet)
     profile = read_model(profile_path, Profile)
@@ -70,6 +81,8 @@ def read_inputs(job_path: str | Path) -> Inputs:
         fleet_path=fleet_path,
         profile_path=profile_path,
         device_profile_paths=paths,
+        calibration=None if fitted is None else read_model(fitted, Calibration),
+        calibration_path=fitted,
     )
 
 
@@ -83,6 +96,7 @@ def inputs_of(plan: Plan, plan_path: str | Path) -> Inputs:
     named = plan.inputs
     files = [("job", named.job), ("fleet", named.fleet), ("profile", named.profile)]
     files += [(f"profile of {device}", file) for device, file in named.device_profiles.items()]
+    files += [("calibration", named.calibration)] if named.calibration else []
     for what, file in files:
         path = resolve(plan_path, file.path)
         if sha256_file(path) != file.sha256:
@@ -91,7 +105,15 @@ def inputs_of(plan: Plan, plan_path: str | Path) -> Inputs:
                 where=str(path),
                 hint="make a new plan with `gaisnet plan`",
             )
-    return read_inputs(resolve(plan_path, named.job.path))
+    fitted = None
+    if named.calibration is not None:
+        fitted = resolve(plan_path, named.calibration.path)
+    return read_inputs(resolve(plan_path, named.job.path), fitted)
+
+
+def _relative(path: str | Path, job_path: Path) -> str:
+    """A path as it would stand in the job."""
+    return Path(os.path.relpath(Path(path).resolve(), job_path.parent.resolve())).as_posix()
 
 
 def check_names(job: Job, fleet: Fleet, where: str | None = None) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from gaisnet.schema.model import LoraSpec, TunableSpec
 from gaisnet.schema.profile import ModelPart, Profile, RankPart, RankUnit, Spread, Timing, UnitPart
 
-__all__ = ["at_rank", "profile_at_rank", "profiled_ranks"]
+__all__ = ["at_rank", "profile_at_rank", "profiled_ranks", "scaled_times"]
 
 
 def profiled_ranks(model: ModelPart) -> tuple[int, ...]:
@@ -54,6 +54,21 @@ def profile_at_rank(profile: Profile, model: ModelPart, tunable: TunableSpec) ->
     return profile.model_copy(update={"model": at_rank(own, tunable)})
 
 
+def scaled_times(model: ModelPart, factor: float) -> ModelPart:
+    """The same model on a device that takes ``factor`` times as long for everything."""
+    units = tuple(
+        unit.model_copy(
+            update={
+                "timings": tuple(_timing(timing, factor, factor) for timing in unit.timings),
+                "update": unit.update and _scaled(unit.update, factor),
+                "update_cpu": unit.update_cpu and _scaled(unit.update_cpu, factor),
+            }
+        )
+        for unit in model.units
+    )
+    return model.model_copy(update={"units": units})
+
+
 def _own_part(model: ModelPart) -> RankPart:
     assert isinstance(model.tunable, LoraSpec)
     units = tuple(
@@ -65,6 +80,7 @@ def _own_part(model: ModelPart) -> RankPart:
 
 def _unit_at(unit: UnitPart, rank: RankUnit) -> UnitPart:
     changes = {name: getattr(rank, name) for name in RankUnit.model_fields}
+    changes = {name: value for name, value in changes.items() if value is not None}
     forward = _ratio(rank.forward_flops, unit.forward_flops)
     backward = _ratio(rank.backward_flops, unit.backward_flops)
     step = _ratio(rank.gradient_bytes, unit.gradient_bytes)

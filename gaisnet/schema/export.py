@@ -15,6 +15,7 @@ from gaisnet.schema.job import Job
 from gaisnet.schema.plan import Plan
 from gaisnet.schema.profile import Profile
 from gaisnet.schema.run import Event, RoundMetrics, RunManifest, ServiceMetrics
+from gaisnet.schema.run_calibration import Calibration
 
 __all__ = ["export", "schema_texts"]
 
@@ -25,6 +26,7 @@ _MODELS: dict[str, type[Strict]] = {
     "calibration": CalibrationStep,
     "plan": Plan,
     "front": Front,
+    "run-calibration": Calibration,
     "run-manifest": RunManifest,
     "run-metrics": RoundMetrics,
     "run-service-metrics": ServiceMetrics,

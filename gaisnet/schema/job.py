@@ -324,6 +324,8 @@ class Job(Strict):
     """Path of the fleet; relative to the job, like every path here."""
     profile: str
     """Path of the model's profile."""
+    calibration: str | None = None
+    """Path of a calibration, whose figures go before the fleet's and the profiles'."""
     model: ModelSpec
     """``model.source`` is relative to the job if it is a path."""
     tunable: TunableSpec = LoraSpec()

@@ -56,6 +56,8 @@ class PlanInputs(Strict):
     profile: InputFile
     device_profiles: dict[str, InputFile] = Field(default_factory=dict)
     """Profiles that devices of the fleet name, by device."""
+    calibration: InputFile | None = None
+    """Figures that fit an earlier run, if they were used."""
 
 
 class Certificate(Strict):

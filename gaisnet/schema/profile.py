@@ -190,6 +190,8 @@ class RankUnit(Strict):
     lora_a_bytes: Bytes
     saved_activation_bytes: Bytes
     working_bytes: Bytes
+    forward_work: PassWork | None = None
+    backward_work: PassWork | None = None
 
 
 class RankPart(Strict):

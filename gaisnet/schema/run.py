@@ -6,9 +6,26 @@ from typing import Literal
 
 from pydantic import Field
 
-from gaisnet.schema.base import Bytes, Count, Fraction, Identifier, NonNegative, Sha256, Strict
+from gaisnet.schema.base import (
+    Bytes,
+    Count,
+    Fraction,
+    Identifier,
+    NonNegative,
+    PositiveCount,
+    Sha256,
+    Strict,
+)
 
-__all__ = ["Event", "LinkTraffic", "RoundMetrics", "RunManifest", "ServiceMetrics"]
+__all__ = [
+    "Event",
+    "LinkTraffic",
+    "MoveTime",
+    "RoundMetrics",
+    "RunManifest",
+    "ServiceMetrics",
+    "WorkTime",
+]
 
 
 class RunManifest(Strict):
@@ -48,6 +65,33 @@ class LinkTraffic(Strict):
     """With headers."""
 
 
+class WorkTime(Strict):
+    """What one device spent on passes of the same kind in a round."""
+
+    device: Identifier
+    direction: Literal["forward", "backward", "turn", "update"]
+    """``turn``: forward and backward at once, as the last stage does."""
+    first_unit: Count
+    last_unit: Count
+    samples: Count
+    times: PositiveCount
+    virtual_s: NonNegative
+    """Of all together, by the figures that the run had."""
+    wall_s: NonNegative | None = None
+    """Of all together, as the device's own clock had it, waits left out."""
+
+
+class MoveTime(Strict):
+    """What one directed link spent on frames of the same size in a round."""
+
+    sender: Identifier
+    receiver: Identifier
+    frame_bytes: Bytes
+    times: PositiveCount
+    virtual_s: NonNegative
+    """Of all together, by the figures that the run had."""
+
+
 class RoundMetrics(Strict):
     """One line of ``metrics.jsonl``."""
 
@@ -65,6 +109,10 @@ class RoundMetrics(Strict):
     traffic: tuple[LinkTraffic, ...] = ()
     rejected: dict[Identifier, str] = Field(default_factory=dict)
     """Devices whose updates were not averaged, each with the reason."""
+    work: tuple[WorkTime, ...] = ()
+    """What every device computed."""
+    moves: tuple[MoveTime, ...] = ()
+    """What every link carried."""
     epsilon: NonNegative | None = None
     """What an owner's updates have spent so far, at the job's δ; none if they have no noise."""
 

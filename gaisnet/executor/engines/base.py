@@ -74,6 +74,13 @@ class Reply(Protocol):
     """The call's task on the virtual clock."""
 
     @property
+    def work_s(self) -> Callable[[], float | None]:
+        """Tells how long the service worked on the call, by its device's clock, if that is known.
+
+        An engine may wait there until the call is done. What is returned keeps no frame alive.
+        """
+
+    @property
     def parcels(self) -> tuple[Parcel, ...]:
         """Frames that the service made; they lie on its device.
 

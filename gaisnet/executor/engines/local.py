@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -43,6 +44,7 @@ class _Parcel:
 class _Reply:
     parcels: tuple[Parcel, ...]
     values: Mapping[str, Any]
+    work_s: Callable[[], float | None]
     task: int | None = None
 
 
@@ -78,11 +80,13 @@ class LocalEngine:
         for parcel in parcels:
             if parcel.address != address:
                 raise RunError(f"{address} was given a frame that lies at {parcel.address}")
+        started = time.perf_counter()
         answer = self._method(address, method)(*arguments, *map(_frame_of, parcels))
+        seconds = time.perf_counter() - started
         if makes not in (None, len(answer.frames)):
             raise RunError(f"{method} of {address} made {len(answer.frames)} frames, not {makes}")
         made = tuple(_Parcel(address, receiver, frame) for receiver, frame in answer.frames)
-        return _Reply(made, answer.values)
+        return _Reply(made, answer.values, lambda: seconds)
 
     def send(self, parcel: Parcel, receiver: Address) -> Parcel:
         """Hand the frame over."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from copy import copy
 from dataclasses import dataclass, replace
 
@@ -70,6 +70,16 @@ class LinkTable:
         for link in fleet.links:
             back = (link.between[1], link.between[0])
             self._ways.setdefault(back, _figures(link, reverse=True))
+
+    def knows(self, sender: str, receiver: str) -> bool:
+        """Whether both are devices of the fleet."""
+        return sender in self._tier and receiver in self._tier
+
+    def changed(self, ways: Mapping[tuple[str, str], LinkFigures]) -> LinkTable:
+        """The same links, but for those between devices that ``ways`` has other figures of."""
+        other = copy(self)
+        other._ways = {**self._ways, **ways}
+        return other
 
     def way(self, sender: str, receiver: str) -> LinkFigures:
         """The link from ``sender`` to ``receiver``; ``NO_LINK`` if the fleet has none."""

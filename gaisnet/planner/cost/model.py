@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from gaisnet.extrapolation import Direction, FloatArray, scaled_flops
+from gaisnet.planner.cost.calibrated import calibrated_devices, calibrated_links
 from gaisnet.planner.cost.compression import compressed_rows_bytes
 from gaisnet.planner.cost.devices import DeviceCost, resolve_devices
 from gaisnet.planner.cost.links import LinkTable
@@ -25,6 +26,7 @@ from gaisnet.schema.fleet import Fleet
 from gaisnet.schema.job import Aggregator, Compression, Job, OptimizerSpec
 from gaisnet.schema.plan import Share
 from gaisnet.schema.profile import DevicePart, ModelPart, Profile
+from gaisnet.schema.run_calibration import Calibration
 
 __all__ = ["CostModel"]
 
@@ -64,9 +66,8 @@ class CostModel:
     @classmethod
     def from_inputs(cls, inputs: Inputs) -> CostModel:
         """The cost model of fine-tuning from files already read."""
-        return cls.from_parts(
-            inputs.job, inputs.fleet, inputs.model, inputs.device_profiles, inputs.model_device
-        )
+        parts = inputs.job, inputs.fleet, inputs.model, inputs.device_profiles
+        return cls.from_parts(*parts, inputs.model_device, inputs.calibration)
 
     @classmethod
     def from_parts(
@@ -76,12 +77,13 @@ class CostModel:
         model: ModelPart,
         device_profiles: Mapping[str, Profile],
         model_device: DevicePart | None = None,
+        calibration: Calibration | None = None,
     ) -> CostModel:
         """The cost model of fine-tuning, in the share that the job's services leave to it.
 
         ``model_device`` is the device that ``model`` was timed on, if it was.
         """
-        return cls(
+        made = cls(
             model=_as_tuned(model, job.fine_tuning.aggregator),
             devices=resolve_devices(fleet, model, device_profiles, job.constraints, model_device),
             links=LinkTable(fleet),
@@ -89,6 +91,16 @@ class CostModel:
             compression=job.fine_tuning.compression,
             secure_aggregation=job.fine_tuning.privacy.secure_aggregation,
             share=_left_by_services(job),
+        )
+        return made if calibration is None else made.calibrated(calibration)
+
+    def calibrated(self, calibration: Calibration) -> CostModel:
+        """The same fleet at the speeds that a run has shown."""
+        return replace(
+            self,
+            devices=calibrated_devices(self.devices, calibration),
+            links=calibrated_links(self.links, calibration),
+            _known={},
         )
 
     def at_share(self, share: float) -> CostModel:
@@ -189,6 +201,18 @@ class CostModel:
             return 0.0
         seconds = update_times_s(self.devices[device], self.model)
         return float(seconds[first_unit : last_unit + 1].sum()) / self.compute_share(device)
+
+    def work_s(
+        self, device: str, direction: str, first_unit: int, last_unit: int, samples: int
+    ) -> float:
+        """Seconds of what a run does at once: ``forward``, ``backward``, ``turn`` (both) or
+        ``update`` (one optimizer step)."""
+        span = device, first_unit, last_unit
+        if direction == "update":
+            return self.update_s(*span)
+        forward_s = 0.0 if direction == "backward" else self.forward_s(*span, samples)
+        backward_s = 0.0 if direction == "forward" else self.backward_s(*span, samples)
+        return forward_s + backward_s
 
     def energy_j(self, device: str, first_unit: int, last_unit: int, batch_size: int) -> float:
         """Joules of one forward and backward pass of a range of units."""

@@ -33,6 +33,7 @@ def relocated(job: Job, here: Path, there: Path) -> Job:
         update={
             "fleet": moved(job.fleet),
             "profile": moved(job.profile),
+            "calibration": job.calibration and moved(job.calibration),
             "model": job.model.model_copy(update={"source": source}),
             "services": services,
             "evaluation": job.evaluation if job.evaluation is None else moved(job.evaluation),

@@ -70,6 +70,7 @@ def search(
     sampler: Sampler = "nsga2",
     storage: str | None = None,
     study: str | None = None,
+    calibration: str | Path | None = None,
     changes: Mapping[str, Any] | None = None,
     progress: Progress | None = None,
 ) -> Search:
@@ -86,6 +87,7 @@ def search(
         sampler: Proposes combinations where not all can be planned.
         storage: Of the trials, see ``open_study``; a search that was cut short goes on there.
         study: Name in the storage, by default the job's.
+        calibration: File of a calibration instead of the job's.
         changes: Instead of the job's, as for ``plan``: ``scheme``, ``gap``, ``seed``, ...
         progress: Told what is done, and how much of the whole.
 
@@ -94,7 +96,7 @@ def search(
         UsageError: The storage has a study of that name that is of something else.
         InfeasibleError: No combination that was tried has a plan.
     """
-    inputs = overridden(read_inputs(job_path), **(changes or {}))
+    inputs = overridden(read_inputs(job_path, calibration), **(changes or {}))
     job = inputs.job
     space = search_space(inputs)
     measures = _measures(inputs, space, pick)
@@ -160,6 +162,7 @@ def _question(inputs: Inputs, sampler: Sampler) -> str:
     files = input_files(inputs, inputs.job_path.parent)
     hashes = [files.fleet.sha256, files.profile.sha256]
     hashes += [f"{device}={file.sha256}" for device, file in sorted(files.device_profiles.items())]
+    hashes += [f"calibration={files.calibration.sha256}"] if files.calibration else []
     tools = [f"{name}={version(name)}" for name in (*TOOLS, "optuna")]
     parts = [inputs.job.model_dump_json(), sampler, *hashes, *tools]
     return sha256_bytes("\n".join(parts).encode())

@@ -80,6 +80,12 @@ class RayReply:
         values: dict[str, Any] = json.loads(self._receipt().values)
         return values
 
+    @property
+    def work_s(self) -> Callable[[], float | None]:
+        """Waits when it is asked."""
+        call, wait = self._call, self._wait
+        return lambda: wait(call).work_s
+
     def _receipt(self) -> Receipt:
         return self._wait(self._call)
 

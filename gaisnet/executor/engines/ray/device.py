@@ -214,7 +214,7 @@ class DeviceProcess:
         try:
             frames = [await self._take(token) for token in taken]
             loop = asyncio.get_running_loop()
-            answer = await loop.run_in_executor(self._pool, self._timed, work, frames)
+            answer, seconds = await loop.run_in_executor(self._pool, self._timed, work, frames)
         except _PassedOnError as error:
             return Receipt(failure=error.failure).model_dump_json(), None
         except Exception as error:  # noqa: BLE001 - whatever it is, the driver is to know
@@ -226,7 +226,8 @@ class DeviceProcess:
             Made(receiver=receiver, frame_bytes=len(frame), payload_bytes=payload_bytes(frame))
             for receiver, frame in answer.frames
         )
-        return Receipt(values=json.dumps(answer.values), made=made).model_dump_json(), answer
+        receipt = Receipt(values=json.dumps(answer.values), made=made, work_s=seconds)
+        return receipt.model_dump_json(), answer
 
     async def _take(self, token: str) -> Buffer:
         laid = await self._shelf.take(token)
@@ -235,10 +236,10 @@ class DeviceProcess:
             raise _PassedOnError(laid.failure)
         return laid.frame
 
-    def _timed(self, work: Callable[..., Answer], frames: Sequence[Buffer]) -> Answer:
-        self._busy_since = time.monotonic()
+    def _timed(self, work: Callable[..., Answer], frames: Sequence[Buffer]) -> tuple[Answer, float]:
+        self._busy_since = started = time.monotonic()
         try:
-            return work(*frames)
+            return work(*frames), time.monotonic() - started
         finally:
             self._busy_since = None
 

@@ -20,7 +20,7 @@ from pydantic_core import to_jsonable_python
 
 from gaisnet.errors import GaisnetError, RunError
 from gaisnet.executor.blueprints import Blueprint
-from gaisnet.schema.base import Bytes, Strict
+from gaisnet.schema.base import Bytes, NonNegative, Strict
 
 __all__ = [
     "DeviceFacts",
@@ -98,6 +98,8 @@ class Receipt(Strict):
     values: str = "{}"
     """JSON, in which numbers may be infinite or not a number."""
     made: tuple[Made, ...] = ()
+    work_s: NonNegative | None = None
+    """How long the service worked, by the device's clock."""
     failure: Failure | None = None
 
 
