@@ -6,6 +6,7 @@ import pytest
 
 from gaisnet.errors import MismatchError
 from gaisnet.executor.fleetclock import FleetClock
+from gaisnet.planner.cost import CostModel
 from gaisnet.schema.job import FineTuning, SgdSpec
 from gaisnet.schema.model import FullSpec
 from tests.executor.hfsl import Fleet, cluster, make_model, make_plan, make_shard
@@ -13,6 +14,8 @@ from tests.executor.hfsl import Fleet, cluster, make_model, make_plan, make_shar
 
 class Figures:
     """Every stage takes 1 s forward and 2 s back, every frame half a second."""
+
+    work_s = CostModel.work_s
 
     def __init__(self, update_s: float = 0.0) -> None:
         self._update_s = update_s
@@ -40,7 +43,19 @@ def round_s(clusters: list, figures: object = None, **tuning: object) -> float:
     fleet.dispatcher.observe(clock)
     fleet.tune(1)
     fleet.dispatcher.observe(None)
+    _check_records(clock)
     return clock.elapsed_s()
+
+
+def _check_records(clock: FleetClock) -> None:
+    """Every pass is recorded, with this machine's time of it, and every frame over a link."""
+    for work in clock.work():
+        seconds = {"forward": 1.0, "backward": 2.0, "turn": 3.0}.get(work.direction)
+        assert seconds is None or work.virtual_s == seconds * work.times
+        assert work.wall_s is not None
+        assert work.wall_s > 0.0
+    assert all(move.virtual_s == 0.5 * move.times for move in clock.moves())
+    assert all(move.sender != move.receiver for move in clock.moves())
 
 
 MODULES = 0.5 + 0.5  # down to all devices at once, and up again
