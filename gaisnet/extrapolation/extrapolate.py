@@ -32,8 +32,9 @@ from gaisnet.schema.profile import (
 __all__ = ["DEFAULT_BATCH_SIZES", "extrapolate", "extrapolate_profile"]
 
 DEFAULT_BATCH_SIZES = (1, 4)
-_CALIBRATED_ERROR = 0.12
-_MEASURED_ERROR = 0.35
+_CALIBRATED_ERROR = 0.26
+_MEASURED_ERROR = 0.4
+"""The largest that `benchmarks/extrapolation.py` found, on a very busy machine."""
 
 
 @dataclass(frozen=True, kw_only=True)
