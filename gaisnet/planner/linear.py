@@ -43,6 +43,8 @@ class LinearResult:
     """``[columns]``; empty if nothing was found."""
     row_price: FloatArray
     """``[rows]`` objective per unit of each row's bound; of linear programs only."""
+    column_price: FloatArray
+    """``[columns]`` reduced costs; of linear programs only."""
 
 
 class LinearProgram:
@@ -107,7 +109,13 @@ class LinearProgram:
         self._solver.changeRowBounds(row, at_least, at_most)
 
     def solve(
-        self, *, relaxed: bool = False, gap: float = 0.0, node_limit: int | None = None
+        self,
+        *,
+        relaxed: bool = False,
+        gap: float = 0.0,
+        node_limit: int | None = None,
+        time_limit_s: float | None = None,
+        start: FloatArray | None = None,
     ) -> LinearResult:
         """Minimise.
 
@@ -115,11 +123,19 @@ class LinearProgram:
             relaxed: Whether whole-numbered columns may be fractional.
             gap: Relative gap at which branch and bound may end.
             node_limit: Of branch and bound.
+            time_limit_s: Results may then differ from machine to machine.
+            start: ``[columns]`` a solution that branch and bound begins with.
         """
         solver, whole = self._solver, bool(self._whole) and not relaxed
         solver.setOptionValue("solve_relaxation", not whole)
         solver.setOptionValue("mip_rel_gap", gap)
         solver.setOptionValue("mip_max_nodes", node_limit or 2**31 - 1)
+        if time_limit_s is not None:
+            solver.setOptionValue("time_limit", solver.getRunTime() + time_limit_s)
+        if start is not None:
+            begin = highspy.HighsSolution()
+            begin.col_value = start.tolist()
+            solver.setSolution(begin)
         solver.run()
         info, status = solver.getInfo(), solver.getModelStatus()
         infeasible = status in INFEASIBLE
@@ -129,14 +145,15 @@ class LinearProgram:
         solution = solver.getSolution() if found else None
         values = np.array(solution.col_value if solution else (), dtype=np.float64)
         priced = solution is not None and not whole
-        price = np.array(solution.row_dual if priced and solution else (), dtype=np.float64)
+        rows, columns = (solution.row_dual, solution.col_dual) if priced and solution else ((), ())
         return LinearResult(
             found=found,
             infeasible=infeasible,
             bound=math.inf if infeasible else bound if proven else -math.inf,
             nodes=max(0, int(info.mip_node_count)) if whole else 0,
             values=values,
-            row_price=price,
+            row_price=np.array(rows, dtype=np.float64),
+            column_price=np.array(columns, dtype=np.float64),
         )
 
 

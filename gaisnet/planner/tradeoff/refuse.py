@@ -9,6 +9,7 @@ from gaisnet.planner.tradeoff.instance import instance_of
 from gaisnet.planner.tradeoff.kelley import Search
 from gaisnet.planner.tradeoff.master import Master
 from gaisnet.planner.tradeoff.problem import TradeoffProblem, UserGroup
+from gaisnet.planner.tradeoff.single import keep_slos
 from gaisnet.planner.tradeoff.solution import LooserSlo
 
 __all__ = ["feasible", "unserved", "why_infeasible"]
@@ -32,6 +33,8 @@ def feasible(problem: TradeoffProblem) -> bool:
     instance = instance_of(problem.model_copy(update={"clusters": idle, "node_limit": NODES}))
     if unserved(problem, set(instance.pairs.group.tolist())):
         return False
+    if instance.single:
+        return keep_slos(instance).best is not None
     search = Search(instance=instance, master=Master(instance), target=math.inf)
     search.relax()
     if search.bound > -math.inf:
