@@ -120,7 +120,7 @@ class TradeoffProblem(_Strict):
     """Relative gap at which the search may end."""
     exact_up_to_pairs: Annotated[int, Field(ge=0)] = 600
     """Allowed (group, cluster) pairs up to which the whole problem goes to branch and bound."""
-    node_limit: Annotated[int, Field(ge=1)] = 1_000
+    node_limit: Annotated[int, Field(ge=1)] = 200
     """Branch-and-bound nodes of one MILP."""
     time_limit_s: Positive | None = None
     """Of one MILP. Results may then differ from machine to machine."""

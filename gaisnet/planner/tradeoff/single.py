@@ -29,7 +29,7 @@ NARROW = 4
 """Pairs per group of a narrow branch and bound."""
 NARROW_NODES = 50
 MOST_NARROW = 8
-MOST_WIDE = 4
+MOST_WIDE = 2
 LACK = 1e-6
 """Shares that must be lacking for a problem to be infeasible."""
 SERVED = 1e-9
