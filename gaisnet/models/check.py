@@ -108,7 +108,10 @@ class _Whole:
     """What the unsplit model computes."""
 
     def __init__(self, model: FoundationModel, inputs: Mapping[str, Tensor]) -> None:
-        outputs = model.module(**{k: v for k, v in inputs.items() if k != "labels"})
+        # Tuning keeps no cache: with one, keys lie differently in memory, and some processors then
+        # round their products differently.
+        plain = {"use_cache": False} if model.task == "causal_lm" else {}
+        outputs = model.module(**{k: v for k, v in inputs.items() if k != "labels"}, **plain)
         self.logits: Tensor = outputs[model.anatomy.output_key]
         parameters = tunable_parameters(model.module)
         loss = model.loss(self.logits, inputs["labels"])

@@ -235,7 +235,7 @@ def test_the_kind_of_file_decides_the_view(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("text", "complaint"),
-    [("{}", "neither a profile nor a plan"), ("{", "not valid JSON"), ("[]", "neither")],
+    [("{}", "neither a profile, a plan nor a front"), ("{", "not valid JSON"), ("[]", "neither")],
 )
 def test_a_file_of_no_known_kind_is_refused(tmp_path: Path, text: str, complaint: str) -> None:
     path = tmp_path / "x.json"

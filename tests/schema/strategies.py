@@ -67,7 +67,7 @@ def _of_type(kind: Any, metadata: Any = ()) -> st.SearchStrategy[Any]:
 
 def _of_container(origin: Any, inner: Any, metadata: Any) -> st.SearchStrategy[Any]:
     if origin is dict:
-        return st.dictionaries(text, _of_type(inner[1]), max_size=2)
+        return st.dictionaries(_of_type(inner[0]), _of_type(inner[1]), max_size=2)
     if inner[-1] is not Ellipsis:
         return st.tuples(*map(_of_type, inner))
     least = max((m.min_length for m in metadata if isinstance(m, limits.MinLen)), default=0)
@@ -149,19 +149,45 @@ def _fleets(draw: st.DrawFn) -> fleet.Fleet:
     return fleet.Fleet(devices=tuple(devices), links=tuple(links), name=draw(identifiers))
 
 
+def _privacy() -> st.SearchStrategy[Any]:
+    noisy = _plain(job.PrivacySpec, update_clip_norm=_of_type(float, [limits.Gt(0)]))
+    quiet = _plain(job.PrivacySpec, update_clip_norm=st.none(), noise_multiplier=st.just(0.0))
+    return noisy | quiet
+
+
 def _fine_tunings() -> st.SearchStrategy[Any]:
+    open_sums = _privacy().map(lambda p: p.model_copy(update={"secure_aggregation": False}))
     return st.tuples(st.integers(1, 8), st.integers(1, 8)).flatmap(
-        lambda pair: _plain(
-            job.FineTuning,
-            batch_size=st.just(pair[0] * pair[1]),
-            microbatches=st.just(pair[1]),
+        lambda pair: (
+            _plain(
+                job.FineTuning,
+                batch_size=st.just(pair[0] * pair[1]),
+                microbatches=st.just(pair[1]),
+                privacy=open_sums,
+            )
+            | _plain(
+                job.FineTuning,
+                batch_size=st.just(pair[0] * pair[1]),
+                microbatches=st.just(pair[1]),
+                privacy=_privacy(),
+                aggregator=st.sampled_from(["fedavg", "ffa_lora"]),
+            )
         )
     )
 
 
 def _jobs() -> st.SearchStrategy[Any]:
-    services = st.lists(of(job.Service), max_size=2, unique_by=lambda s: s.id).map(tuple)
+    wanting = of(job.Service).filter(lambda s: s.slo_s is not None or s.delay_weight > 0.0)
+    services = st.lists(wanting, max_size=2, unique_by=lambda s: s.id).map(tuple)
     return _plain(job.Job, services=services)
+
+
+@st.composite
+def _model_parts(draw: st.DrawFn) -> profile.ModelPart:
+    units = draw(st.lists(of(profile.UnitPart), min_size=1, max_size=2).map(tuple))
+    counted = st.lists(of(profile.RankUnit), min_size=len(units), max_size=len(units)).map(tuple)
+    ranks = st.lists(_plain(profile.RankPart, units=counted), max_size=2).map(tuple)
+    return draw(_plain(profile.ModelPart, units=st.just(units), ranks=ranks))
 
 
 def _stages() -> st.SearchStrategy[Any]:
@@ -200,7 +226,9 @@ _SPECIAL: dict[type[BaseModel], Any] = {
     fleet.Link: _links,
     fleet.Fleet: _fleets,
     job.FineTuning: _fine_tunings,
+    job.PrivacySpec: _privacy,
     job.Job: _jobs,
+    profile.ModelPart: _model_parts,
     plan.Stage: _stages,
     plan.Plan: _plans,
 }

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel, ValidationError
 
@@ -19,6 +19,7 @@ from tests.schema import strategies
 relaxed = settings(
     deadline=None,
     max_examples=15,
+    phases=[Phase.explicit, Phase.reuse, Phase.generate],  # shrinking a whole file takes minutes
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )
 each_file = pytest.mark.parametrize("model", strategies.FILES, ids=lambda m: m.__name__)
