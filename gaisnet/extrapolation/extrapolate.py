@@ -34,7 +34,8 @@ __all__ = ["DEFAULT_BATCH_SIZES", "extrapolate", "extrapolate_profile"]
 DEFAULT_BATCH_SIZES = (1, 4)
 _CALIBRATED_ERROR = 0.26
 _MEASURED_ERROR = 0.4
-"""The largest that `benchmarks/extrapolation.py` found, on a very busy machine."""
+"""No smaller than the largest that any run of `benchmarks/extrapolation.py` found; all of them
+were on busy machines."""
 
 
 @dataclass(frozen=True, kw_only=True)

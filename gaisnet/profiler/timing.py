@@ -29,6 +29,7 @@ from gaisnet.progress import Progress
 __all__ = [
     "Activity",
     "Record",
+    "Stepper",
     "lone_unit",
     "optimizer_of",
     "time_steps",
@@ -84,7 +85,7 @@ def time_steps(
     Returns:
         By batch size, the raw times.
     """
-    stepper = _Stepper(model, optimizer)
+    stepper = Stepper(model, optimizer)
     batches = {size: model.example_inputs(size, tokens, seed) for size in batch_sizes}
     records = {size: Record() for size in batch_sizes}
     with fixed_threads(threads), _no_garbage_collection():
@@ -114,7 +115,7 @@ def time_whole_steps(
     threads: int,
 ) -> list[Instant]:
     """A few whole training steps without a clock in them; arguments as of ``time_steps``."""
-    stepper = _Stepper(model, optimizer)
+    stepper = Stepper(model, optimizer)
     batch = model.example_inputs(batch_size, tokens, seed)
     with fixed_threads(threads), _no_garbage_collection():
         for _ in range(_WARM_UP):
@@ -153,8 +154,13 @@ class _Stopwatch(Listener):
         """The last begun part ends when the next begins, or here."""
 
 
-class _Stepper:
-    """Runs training steps of a model with one optimizer per unit."""
+class Stepper:
+    """Runs training steps of a model with one optimizer per unit.
+
+    Args:
+        model: With its tunable modules attached; no weight of it changes.
+        optimizer: ``sgd`` or ``adamw``.
+    """
 
     def __init__(self, model: FoundationModel, optimizer: str) -> None:
         self._model = model
