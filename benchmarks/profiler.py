@@ -34,6 +34,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from gaisnet.models import FoundationModel, attach, cut, load_model, needs_gradient, side_inputs
 from gaisnet.profiler import profile_model, stage_memory
+from gaisnet.profiler.allocator import allocated_beyond
 from gaisnet.profiler.closed_form import closed_form_flops
 from gaisnet.profiler.cuts import measure_cuts
 from gaisnet.profiler.flop_counter import count_flops
@@ -209,14 +210,7 @@ def _allocated(model: FoundationModel, batch: dict[str, Tensor]) -> int:
         optimizer.zero_grad(set_to_none=True)
 
     step()
-    with torch.profiler.profile(profile_memory=True) as record:
-        step()
-    live = peak = 0
-    for event in record.profiler.kineto_results.events():
-        if event.name() == "[memory]":
-            live += event.nbytes()
-            peak = max(peak, live)
-    return peak
+    return allocated_beyond(step, model.device)
 
 
 def _saved(model: FoundationModel, batch: dict[str, Tensor]) -> int:

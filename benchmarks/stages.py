@@ -2,7 +2,8 @@
 
 Held-out configurations (nothing was fitted to them): every model under five tunings, with and
 without activation checkpointing; stages and optimizers take turns. The prediction runs on fake
-tensors, the check is a real training step under torch's own record of its CPU allocator.
+tensors, the check is a real training step and the record of the device's own allocator: the
+GPU's where there is one, else the CPU's.
 
     python -m benchmarks.stages [--batch 3] [--tokens 48]
 """
@@ -21,12 +22,9 @@ import torch
 import transformers
 
 from benchmarks.profiler import CONFIGS, specs_of
-from gaisnet.models import attach, load_model
-from gaisnet.profiler import stage_memory
+from gaisnet.models import load_model
+from gaisnet.profiler import measured_stage_peak, stage_memory
 from gaisnet.profiler.analysis import Optimizer
-from gaisnet.profiler.cuts import hidden_before
-from gaisnet.profiler.stage_memory import StageStep
-from gaisnet.profiler.storages import StorageTracker
 from gaisnet.schema.model import (
     AdapterSpec,
     DeepPromptSpec,
@@ -37,7 +35,7 @@ from gaisnet.schema.model import (
     TunableSpec,
 )
 
-__all__ = ["StageRow", "allocated_bytes", "print_stages", "stage_rows"]
+__all__ = ["StageRow", "print_stages", "stage_rows"]
 
 _TUNABLES: dict[str, TunableSpec] = {
     "full": FullSpec(),
@@ -80,9 +78,9 @@ def stage_rows(specs: dict[str, ModelSpec], batch_size: int, tokens: int) -> Ite
                 first, last = _units(spec, place)
                 chosen = (spec, tunable, first, last, batch_size, optimizer)
                 predicted = stage_memory(*chosen, tokens=tokens, checkpointing=checkpointing)
-                used = allocated_bytes(*chosen, tokens=tokens, checkpointing=checkpointing)
+                used = measured_stage_peak(*chosen, tokens=tokens, checkpointing=checkpointing)
                 told = (name, kind, checkpointing, first, last, optimizer)
-                yield StageRow(*told, predicted.peak_bytes, used)
+                yield StageRow(*told, predicted.peak_bytes, used.bytes)
 
 
 _OPTIMIZERS: tuple[Optimizer, ...] = ("adamw", "sgd", "adamw")
@@ -93,45 +91,6 @@ def _units(spec: ModelSpec, place: str) -> tuple[int, int]:
     third = last // 3
     places = {"first": (0, third), "middle": (third, 2 * third), "last": (2 * third, last)}
     return places.get(place, (0, last))
-
-
-def allocated_bytes(
-    spec: ModelSpec,
-    tunable: TunableSpec,
-    first: int,
-    last: int,
-    batch_size: int,
-    optimizer: Optimizer,
-    *,
-    tokens: int,
-    checkpointing: bool,
-) -> int:
-    """Most bytes of a real stage in a real step: what it holds, and what the allocator hands out
-    beyond it."""
-    model = attach(load_model(spec), tunable, seed=0)
-    batch = model.example_inputs(batch_size, tokens)
-    hidden = hidden_before(model, first, batch)
-    step = StageStep(
-        model, first, last, batch, None if hidden is None else hidden.clone(), optimizer
-    )
-    if checkpointing:
-        step.checkpoint_blocks()
-
-    def run() -> None:
-        step.backward(step.forward())
-        step.update()
-
-    run()
-    held = StorageTracker()
-    held.add([*step.resident(), *step.state(), *step.received()])
-    with torch.profiler.profile(profile_memory=True) as record:
-        run()
-    live = peak = 0
-    for event in record.profiler.kineto_results.events():
-        if event.name() == "[memory]":
-            live += event.nbytes()
-            peak = max(peak, live)
-    return held.live_bytes + peak
 
 
 def print_stages(specs: dict[str, ModelSpec], batch_size: int, tokens: int) -> None:

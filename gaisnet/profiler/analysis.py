@@ -12,7 +12,7 @@ from gaisnet.models.foundation import FoundationModel
 from gaisnet.models.identity import model_fingerprint, weights_sha256
 from gaisnet.models.state import tied_groups
 from gaisnet.profiler.closed_form import closed_form_flops, known_family
-from gaisnet.profiler.cuts import Cuts, kv_bytes_per_token, measure_cuts
+from gaisnet.profiler.cuts import Cuts, KVCache, kv_caches, measure_cuts
 from gaisnet.profiler.flop_counter import UnitFlops, count_flops
 from gaisnet.profiler.fvcore_counter import fvcore_flops
 from gaisnet.profiler.standins import make_fake, make_hollow, model_on_meta
@@ -39,7 +39,7 @@ class _Counts:
     memory: list[UnitMemory]
     work: list[UnitWork]
     cuts: Cuts
-    kv: list[int] | None
+    kv: list[KVCache] | None
 
 
 def analyse(
@@ -96,7 +96,7 @@ def _count(
 ) -> _Counts:
     flops = count_flops(model, tokens, seed)
     cuts = measure_cuts(model, tokens, seed)
-    kv = kv_bytes_per_token(model)
+    kv = kv_caches(model)
     closed_form = closed_form_flops(model, cuts.tokens)
     mode = FakeTensorMode()
     make_fake(model, mode)
@@ -118,6 +118,7 @@ def _unit(model: FoundationModel, unit: int, counts: _Counts, optimizer: Optimiz
     tuned = [parameter for parameter in held if parameter.requires_grad]
     reducing = [p for name, p in named.items() if p.requires_grad and ".lora_A." in name]
     flops, memory = counts.flops[unit], counts.memory[unit]
+    cache = counts.kv[unit] if counts.kv else KVCache()
     return UnitPart(
         name=model.unit_names[unit],
         kind=_kind(model, unit),
@@ -136,7 +137,8 @@ def _unit(model: FoundationModel, unit: int, counts: _Counts, optimizer: Optimiz
         working_bytes=memory.working_bytes,
         output_bytes=counts.cuts.output_bytes[unit],
         gradient_output_bytes=counts.cuts.gradient_output_bytes[unit],
-        kv_bytes_per_token=counts.kv[unit] if counts.kv else 0,
+        kv_bytes_per_token=cache.token_bytes,
+        kv_window_tokens=cache.window_tokens,
         operators=memory.operators,
         forward_work=counts.work[unit].forward,
         backward_work=counts.work[unit].backward,

@@ -16,7 +16,7 @@ from gaisnet.models.state import needs_gradient
 from gaisnet.profiler.passage import Listener, forward_inputs, run_pass
 from gaisnet.profiler.valueless import as_without_padding
 
-__all__ = ["Cuts", "hidden_before", "kv_bytes_per_token", "measure_cuts"]
+__all__ = ["Cuts", "KVCache", "hidden_before", "kv_caches", "measure_cuts"]
 
 _KV_TOKENS = 4
 _NOT_RAW = ("attention_mask", "position_ids")
@@ -37,6 +37,16 @@ class Cuts:
     label_bytes: int
     tokens: int
     """Length of the hidden state before the first block."""
+
+
+@dataclass(frozen=True)
+class KVCache:
+    """Keys and values that a unit keeps of one sequence."""
+
+    token_bytes: int = 0
+    """Of one token."""
+    window_tokens: int | None = None
+    """Most tokens that are kept; ``None``: all."""
 
 
 def measure_cuts(model: FoundationModel, tokens: int | None, seed: int) -> Cuts:
@@ -68,21 +78,21 @@ def measure_cuts(model: FoundationModel, tokens: int | None, seed: int) -> Cuts:
     )
 
 
-def kv_bytes_per_token(model: FoundationModel) -> list[int] | None:
-    """Bytes that one token adds to the key-value cache of each unit.
+def kv_caches(model: FoundationModel) -> list[KVCache] | None:
+    """What one token adds to the key-value cache of each unit, and how many tokens it keeps.
 
-    Read off the caches that the model makes for two lengths. Zeros for models that do not
-    generate; ``None`` if the cache has another layout than one layer a block.
+    Read off the cache that the model makes. Zeros for models that do not generate; ``None`` if
+    the cache has another layout than one layer a block.
 
     Args:
         model: On the meta device.
     """
     if model.task != "causal_lm":
-        return [0] * model.n_units
-    short, long = (_cache_bytes(model, _KV_TOKENS + extra) for extra in (0, 1))
-    if short is None or long is None or len(short) != model.anatomy.n_blocks:
+        return [KVCache()] * model.n_units
+    layers = _cache_layers(model)
+    if layers is None or len(layers) != model.anatomy.n_blocks:
         return None
-    return [0, *(b - a for a, b in zip(short, long, strict=True)), 0]
+    return [KVCache(), *map(_kv_cache, layers), KVCache()]
 
 
 def hidden_before(model: FoundationModel, unit: int, batch: Mapping[str, Tensor]) -> Tensor | None:
@@ -122,15 +132,20 @@ class _Sizes(Listener):
             self.tokens = hidden.shape[1] if hidden.dim() > 2 else 1
 
 
-def _cache_bytes(model: FoundationModel, tokens: int) -> list[int] | None:
-    inputs = forward_inputs(model, model.example_inputs(1, tokens))
+def _cache_layers(model: FoundationModel) -> list[Any] | None:
+    inputs = forward_inputs(model, model.example_inputs(1, _KV_TOKENS))
     inputs["use_cache"] = True
     with as_without_padding(), torch.no_grad():
         cache = model.bare(**inputs, return_dict=True).get("past_key_values")
-    layers = getattr(cache, "layers", None)
-    if layers is None:
-        return None
-    return [_bytes(_cached(layer)) for layer in layers]
+    return getattr(cache, "layers", None)
+
+
+def _kv_cache(layer: Any) -> KVCache:
+    """A layer of a sliding window of W keeps W - 1 tokens: the next one makes it full."""
+    held = _cached(layer)
+    window = layer.sliding_window - 1 if getattr(layer, "is_sliding", False) else None
+    per_token = sum(_bytes([tensor]) // tensor.shape[-2] for tensor in held if tensor.numel())
+    return KVCache(per_token, window)
 
 
 def _cached(layer: Any) -> list[Tensor]:

@@ -21,10 +21,12 @@ from torch import Tensor, nn
 
 from gaisnet.models.foundation import FoundationModel
 from gaisnet.models.stage import make_stage, side_inputs
+from gaisnet.profiler.allocator import measured_peak
 from gaisnet.profiler.clock import Instant, Ticker, fixed_threads
 from gaisnet.profiler.cuts import hidden_before
 from gaisnet.profiler.passage import Listener, Phase, run_pass
 from gaisnet.progress import Progress
+from gaisnet.schema.profile import MeasuredPeak
 
 __all__ = [
     "Activity",
@@ -56,6 +58,8 @@ class Record:
     """Whole steps without one."""
     lone_stage: list[Instant] = field(default_factory=list)
     """Forward passes of ``lone_unit`` as a stage of its own."""
+    peak: MeasuredPeak | None = None
+    """Memory of a whole step on a GPU."""
 
 
 def time_steps(
@@ -92,6 +96,9 @@ def time_steps(
         for batch in batches.values():
             for _ in range(_WARM_UP):
                 stepper.plain(batch)
+        if model.device.type == "cuda":
+            for size, batch in batches.items():
+                records[size].peak = stepper.peak(batch)
         started = time.perf_counter()
         for repetition in range(1, _MOST + 1):
             for size, batch in batches.items():
@@ -180,6 +187,14 @@ class Stepper:
             updater.step()
         ticker.mark()
         return ticker.intervals()[0]
+
+    def peak(self, batch: Mapping[str, Tensor]) -> MeasuredPeak:
+        """Memory of one step that is not the first; see ``measured_peak``."""
+        self._forget_gradients()
+        states = [state for u in self._updaters.values() for state in u.state.values()]
+        kept = [v for state in states for v in state.values() if isinstance(v, Tensor)]
+        held = [*self._parameters, *self._model.bare.buffers(), *kept, *batch.values()]
+        return measured_peak(lambda: self.plain(batch), held, self._model.device)
 
     def lone_stage(self, batch: Mapping[str, Tensor]) -> Instant:
         """A forward pass of one block as a stage; how long it took."""

@@ -116,4 +116,5 @@ def _check(units: Sequence[UnitPart], position: int, size: int, record: Record) 
         sum_s=sum_s,
         sum_cpu_s=sum_cpu_s,
         kappa=step_cpu.median_s / sum_cpu_s,
+        measured_peak=record.peak,
     )

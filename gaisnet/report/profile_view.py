@@ -19,7 +19,7 @@ from gaisnet.report.units import (
     as_rate,
     as_seconds,
 )
-from gaisnet.schema.profile import DevicePart, ModelPart, Profile, UnitPart
+from gaisnet.schema.profile import DevicePart, EndToEnd, ModelPart, Profile, UnitPart
 
 __all__ = ["heat", "preset_table", "profile_table", "short_name", "unit_cost"]
 
@@ -190,7 +190,7 @@ def _checks(part: ModelPart) -> RenderableType:
                 f"batch {check.batch_size}: a whole step {takes} "
                 f"{as_seconds(check.step_cpu.median_s)} of CPU time, its units alone "
                 f"{as_seconds(check.sum_cpu_s)} (kappa {check.kappa:.3f}); "
-                f"{as_seconds(check.step.median_s)} on the clock"
+                f"{as_seconds(check.step.median_s)} on the clock{_told_peak(check)}"
             )
         )
     for units in part.tied_units:
@@ -198,6 +198,11 @@ def _checks(part: ModelPart) -> RenderableType:
         lines.append(Text(f"share a parameter: {names}"))
     lines += [Text(f"warning: {warning}", style="yellow") for warning in part.warnings]
     return Group(*lines)
+
+
+def _told_peak(check: EndToEnd) -> str:
+    peak = check.measured_peak
+    return f"; at most {as_bytes(peak.bytes)} by the {peak.source}" if peak else ""
 
 
 def preset_table(presets: list[DevicePart]) -> Table:

@@ -26,6 +26,7 @@ __all__ = [
     "EndToEnd",
     "Extrapolation",
     "FlopWitnesses",
+    "MeasuredPeak",
     "ModelPart",
     "PassWork",
     "Power",
@@ -162,6 +163,10 @@ class UnitPart(Strict):
     gradient_output_bytes: Bytes
     """What crosses it backward, per sample: 0 if nothing at or below this unit is tuned."""
     kv_bytes_per_token: Bytes = 0
+    """Keys and values of one token of one sequence."""
+    kv_window_tokens: Count | None = None
+    """Most tokens whose keys and values are kept (W - 1 for a sliding window of W); ``None``:
+    all."""
     operators: Count = 0
     """Operator calls of a forward pass; times ``op_overhead_s`` they make the fixed cost."""
     forward_work: PassWork | None = None
@@ -202,6 +207,15 @@ class RankPart(Strict):
     units: Annotated[tuple[RankUnit, ...], Field(min_length=1)]
 
 
+class MeasuredPeak(Strict):
+    """Most memory of a training step, as an allocator counted it."""
+
+    bytes: Bytes
+    """Weights, gradients, optimizer state and activations that were alive at once; nothing of the
+    runtime itself."""
+    source: Literal["cuda-allocator", "cpu-allocator"]
+
+
 class EndToEnd(Strict):
     """The sum of the units' times against a whole step, at one batch size."""
 
@@ -214,6 +228,9 @@ class EndToEnd(Strict):
     sum_cpu_s: NonNegative
     kappa: Positive
     """``step_cpu / sum_cpu``: what the planner multiplies unit times by."""
+    measured_peak: MeasuredPeak | None = None
+    """Of a whole step, by the GPU's allocator; ``None`` on a CPU, whose allocator keeps no such
+    figure."""
 
 
 class Extrapolation(Strict):

@@ -201,6 +201,19 @@ def test_decoding_reads_all_weights_for_one_token() -> None:
     assert fast.decode_s("x", 1, 1, 2, 7) == pytest.approx(flops / 1e6)
 
 
+@pytest.mark.parametrize(("context_tokens", "kept"), [(3, 3), (5, 5), (9, 5)])
+def test_a_sliding_window_bounds_the_cache(context_tokens: int, kept: int) -> None:
+    model = make_model()
+    block = model.units[1].model_copy(update={"kv_window_tokens": 5})
+    sliding = model.model_copy(update={"units": (model.units[0], block, *model.units[2:])})
+    cost, whole = (make_cost(make_job(), make_fleet(), m) for m in (sliding, model))
+    assert cost.cache_bytes(1, 1, 2, context_tokens) == 2 * kept * 64
+    rest = cost.cache_bytes(2, 2, 2, context_tokens)
+    assert rest == whole.cache_bytes(2, 2, 2, context_tokens)
+    assert cost.cache_bytes(1, 2, 2, context_tokens) == 2 * kept * 64 + rest
+    assert cost.decode_s("d0", 1, 1, 2, context_tokens) == whole.decode_s("d0", 1, 1, 2, kept)
+
+
 def test_quantised_hidden_states_have_a_scale_per_token() -> None:
     plain = make_cost(make_job(), make_fleet(), make_model())
     assert plain.activation_bytes(1, 3) == 3 * 4 * 8 * 4

@@ -8,7 +8,14 @@ from dataclasses import dataclass
 from gaisnet.schema.job import OptimizerSpec
 from gaisnet.schema.profile import UnitPart
 
-__all__ = ["MemoryNeed", "Residence", "device_memory", "frozen_bytes", "unit_bytes"]
+__all__ = [
+    "MemoryNeed",
+    "Residence",
+    "cached_tokens",
+    "device_memory",
+    "frozen_bytes",
+    "unit_bytes",
+]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,6 +46,12 @@ class MemoryNeed:
     def total_bytes(self) -> int:
         """All of it."""
         return self.weight_bytes + self.training_bytes + self.cache_bytes
+
+
+def cached_tokens(unit: UnitPart, context_tokens: int) -> int:
+    """Tokens of a context that the unit's key-value cache keeps: a sliding window's at most."""
+    window = unit.kv_window_tokens
+    return context_tokens if window is None else min(context_tokens, window)
 
 
 def device_memory(

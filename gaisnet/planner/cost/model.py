@@ -19,7 +19,13 @@ from gaisnet.planner.cost.calibrated import calibrated_devices, calibrated_links
 from gaisnet.planner.cost.compression import compressed_rows_bytes
 from gaisnet.planner.cost.devices import DeviceCost, resolve_devices
 from gaisnet.planner.cost.links import LinkTable
-from gaisnet.planner.cost.memory import MemoryNeed, Residence, device_memory, frozen_bytes
+from gaisnet.planner.cost.memory import (
+    MemoryNeed,
+    Residence,
+    cached_tokens,
+    device_memory,
+    frozen_bytes,
+)
 from gaisnet.planner.cost.times import prefill_times_s, unit_times_s, update_times_s
 from gaisnet.planner.inputs import Inputs, read_inputs
 from gaisnet.schema.fleet import Fleet
@@ -240,14 +246,16 @@ class CostModel:
         """Seconds to decode one token of each of ``sessions`` with KV caches.
 
         A roofline: the linear FLOPs of one token and attention of one query over
-        ``context_tokens`` keys, against reading all weights and caches once.
+        ``context_tokens`` keys (a sliding window's at most), against reading all weights and
+        caches once.
         """
         speeds, tokens = self.devices[device].speeds, self.model.tokens
         total_s = 0.0
         for unit in self.model.units[first_unit : last_unit + 1]:
             linear = (unit.forward_flops - unit.attention_flops) / tokens
-            attention = unit.attention_flops * context_tokens / tokens**2
-            caches = sessions * context_tokens * unit.kv_bytes_per_token
+            kept = cached_tokens(unit, context_tokens)
+            attention = unit.attention_flops * kept / tokens**2
+            caches = sessions * kept * unit.kv_bytes_per_token
             busy_s = max(
                 sessions * (linear + attention) / speeds.flops_per_s,
                 (unit.weight_bytes + caches) / speeds.memory_bytes_per_s,
@@ -329,8 +337,8 @@ class CostModel:
 
     def cache_bytes(self, first_unit: int, last_unit: int, sessions: int, tokens: int) -> int:
         """KV caches of ``sessions`` of ``tokens`` tokens each."""
-        per_token = sum(u.kv_bytes_per_token for u in self.model.units[first_unit : last_unit + 1])
-        return sessions * tokens * per_token
+        units = self.model.units[first_unit : last_unit + 1]
+        return sessions * sum(cached_tokens(u, tokens) * u.kv_bytes_per_token for u in units)
 
 
 def _left_by_services(job: Job) -> float:
