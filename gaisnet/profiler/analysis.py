@@ -15,7 +15,12 @@ from gaisnet.profiler.closed_form import closed_form_flops, known_family
 from gaisnet.profiler.cuts import Cuts, KVCache, kv_caches, measure_cuts
 from gaisnet.profiler.flop_counter import UnitFlops, count_flops
 from gaisnet.profiler.fvcore_counter import fvcore_flops
-from gaisnet.profiler.standins import make_fake, make_hollow, model_on_meta
+from gaisnet.profiler.standins import (
+    make_fake,
+    make_hollow,
+    model_on_meta,
+    unanalysable_as_model_error,
+)
 from gaisnet.profiler.unit_memory import UnitMemory, unit_memory
 from gaisnet.profiler.unit_work import UnitWork, unit_work
 from gaisnet.schema.model import ModelSpec, TunableSpec
@@ -60,10 +65,12 @@ def analyse(
         seed: Seed of the batch.
 
     Raises:
-        ModelError: The model cannot be built or cut, or cannot have these tunable modules.
+        ModelError: The model cannot be built or cut, cannot have these tunable modules, or
+            cannot run on the meta device.
     """
-    model = model_on_meta(spec, tunable, seed)
-    counts = _count(model, spec, tunable, tokens, seed)
+    with unanalysable_as_model_error(spec):
+        model = model_on_meta(spec, tunable, seed)
+        counts = _count(model, spec, tunable, tokens, seed)
     units = tuple(_unit(model, unit, counts, optimizer) for unit in range(model.n_units))
     disagreement = max(_distance(unit.witnesses) for unit in units)
     return ModelPart(

@@ -21,7 +21,12 @@ from gaisnet.models.stage import Stage, make_stage, side_inputs
 from gaisnet.models.state import needs_gradient
 from gaisnet.profiler.analysis import Optimizer
 from gaisnet.profiler.cuts import hidden_before
-from gaisnet.profiler.standins import fake_batch, make_fake, model_on_meta
+from gaisnet.profiler.standins import (
+    fake_batch,
+    make_fake,
+    model_on_meta,
+    unanalysable_as_model_error,
+)
 from gaisnet.profiler.storages import StorageTracker
 from gaisnet.profiler.timing import optimizer_of
 from gaisnet.profiler.valueless import as_without_padding
@@ -75,8 +80,26 @@ def stage_memory(
             (activation checkpointing, Chen et al., arXiv 1604.06174).
 
     Raises:
-        ModelError: The model cannot be built or cut, or there are no such units.
+        ModelError: The model cannot be built or cut, there are no such units, or it cannot run
+            without values.
     """
+    with unanalysable_as_model_error(spec):
+        return _on_fakes(
+            spec, tunable, (first, last), batch_size, optimizer, tokens, seed, checkpointing
+        )
+
+
+def _on_fakes(
+    spec: ModelSpec,
+    tunable: TunableSpec,
+    units: tuple[int, int],
+    batch_size: int,
+    optimizer: Optimizer,
+    tokens: int | None,
+    seed: int,
+    checkpointing: bool,
+) -> StageMemory:
+    first, last = units
     model = model_on_meta(spec, tunable, seed)
     with as_without_padding():
         hidden = hidden_before(model, first, model.example_inputs(batch_size, tokens, seed))

@@ -2,19 +2,45 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
+from gaisnet.errors import ModelError
 from gaisnet.models.attach import attach
 from gaisnet.models.foundation import FoundationModel
 from gaisnet.models.load import load_model
 from gaisnet.profiler.valueless import as_without_padding
 from gaisnet.schema.model import ModelSpec, TunableSpec
 
-__all__ = ["fake_batch", "make_fake", "make_hollow", "model_on_meta"]
+__all__ = [
+    "fake_batch",
+    "make_fake",
+    "make_hollow",
+    "model_on_meta",
+    "unanalysable_as_model_error",
+]
+
+
+@contextmanager
+def unanalysable_as_model_error(spec: ModelSpec) -> Iterator[None]:
+    """A model whose operators need values, or real devices, is the user's matter, not a bug.
+
+    Raises:
+        ModelError: Torch failed inside the block.
+    """
+    try:
+        yield
+    except (RuntimeError, NotImplementedError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise ModelError(
+            f"the model cannot be analysed without its values, on the meta device: {reason}",
+            where=spec.source,
+            hint="choose another model: torch cannot run all of this one without allocating it",
+        ) from error
 
 
 def model_on_meta(spec: ModelSpec, tunable: TunableSpec, seed: int) -> FoundationModel:

@@ -6,18 +6,19 @@ import json
 from pathlib import Path
 
 import pytest
+import transformers
 
 from gaisnet.errors import ModelError
 from gaisnet.models import attach, load_model
 from gaisnet.models.identity import model_fingerprint
-from gaisnet.profiler import make_profile, model_part, profile_model
+from gaisnet.profiler import make_profile, model_part, profile_model, stage_memory
 from gaisnet.profiler.device_memory import MemoryLimit
 from gaisnet.profiler.model_part import training_bytes
 from gaisnet.profiler.standins import model_on_meta
 from gaisnet.schema.model import LoraSpec, ModelSpec
 from gaisnet.schema.profile import ModelPart, Profile
 
-from .small import TUNABLES, on_meta, real, spec_of
+from .small import TUNABLES, on_meta, real, spec_of, write
 
 
 @pytest.fixture(scope="module")
@@ -192,3 +193,30 @@ def test_make_profile_of_a_device_alone(monkeypatch: pytest.MonkeyPatch) -> None
     profile = make_profile(None, device="cpu")
     assert profile.model is None
     assert profile.device is not None
+
+
+def test_a_model_that_needs_values_is_refused_and_not_called_a_bug(folder: Path) -> None:
+    """wav2vec 2.0: torch's weight normalisation mixes devices on the meta device."""
+    config = transformers.Wav2Vec2Config(**_WAV2VEC)
+    spec = ModelSpec(source=write(config, "Wav2Vec2ForSequenceClassification", folder, "wav2vec"))
+    with pytest.raises(ModelError, match="cannot be analysed without its values") as refused:
+        profile_model(spec, TUNABLES["lora"], times=False)
+    assert refused.value.exit_code == 11
+    assert refused.value.where == spec.source
+    with pytest.raises(ModelError, match="cannot be analysed without its values"):
+        stage_memory(spec, TUNABLES["lora"], 1, 2, 2)
+
+
+_WAV2VEC = {
+    "hidden_size": 24,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 4,
+    "intermediate_size": 400,
+    "conv_dim": (8, 8),
+    "conv_stride": (5, 2),
+    "conv_kernel": (10, 3),
+    "num_conv_pos_embeddings": 16,
+    "num_conv_pos_embedding_groups": 2,
+    "classifier_proj_size": 8,
+    "vocab_size": 20,
+}
