@@ -1,4 +1,4 @@
-"""Large single-homed or split problems: relax, round, and re-optimise two clusters at a time."""
+"""Large problems whose groups may be split: relax, round, re-optimise two clusters at a time."""
 
 from __future__ import annotations
 

@@ -25,9 +25,9 @@ __all__ = ["SingleSearch", "find_any", "keep_slos"]
 MOST_RELAXATIONS = 60
 MET = 1e-5
 """Relative distance of the relaxation's bound from its routing's value at which it is met."""
-NARROW = 4
+NARROW = 5
 """Pairs per group of a narrow branch and bound."""
-NARROW_NODES = 50
+NARROW_NODES = 20
 MOST_NARROW = 8
 MOST_WIDE = 2
 LACK = 1e-6
