@@ -20,8 +20,9 @@ $(STAMP): pyproject.toml constraints.txt
 demo: $(STAMP)   ## the main job on real input: profile, plan, execute
 	$(BIN)/python -m examples.digits.demo
 
-test: $(STAMP)   ## every test
-	$(BIN)/python -m pytest
+test: $(STAMP)   ## every test; those with Ray's daemons by themselves
+	$(BIN)/python -m pytest -n 2 --dist loadfile --ignore tests/executor/engines
+	$(BIN)/python -m pytest tests/executor/engines
 
 check: $(STAMP)  ## lint, types, arrows
 	$(BIN)/ruff check .
