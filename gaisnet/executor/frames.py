@@ -50,6 +50,8 @@ _DTYPES: dict[str, torch.dtype] = {
     "BOOL": torch.bool,
 }
 _NAMES = {dtype: name for name, dtype in _DTYPES.items()}
+_ALIGNMENT = 64
+"""Bytes that torch's own allocations on a CPU start at a multiple of."""
 
 
 def encode(header: Header, tensors: Mapping[str, Tensor]) -> bytearray:
@@ -64,7 +66,9 @@ def encode(header: Header, tensors: Mapping[str, Tensor]) -> bytearray:
 
 
 def decode(frame: Buffer, *, max_bytes: int = MAX_FRAME_BYTES) -> tuple[Header, dict[str, Tensor]]:
-    """Header and tensors of a frame; tensors of a ``bytearray`` are views of it, not copies.
+    """Header and tensors of a frame; tensors of a ``bytearray`` are views of it where they lie as
+    torch itself would lay them, and else copies: some processors round the products of tensors
+    that are not aligned differently, and a split would no longer equal the whole bit for bit.
 
     Raises:
         FrameError: The frame is damaged, longer than ``max_bytes``, or says of itself what does
@@ -94,4 +98,5 @@ def _view(slot: Slot, piece: memoryview) -> Tensor:
     raw = torch.frombuffer(piece, dtype=torch.uint8)
     if dtype is torch.bool and bool((raw > 1).any()):
         raise FrameError(f"tensor {slot.name[:100]} holds a truth value that is neither 0 nor 1")
-    return torch.frombuffer(piece, dtype=dtype).view(slot.shape)
+    tensor = torch.frombuffer(piece, dtype=dtype).view(slot.shape)
+    return tensor if tensor.data_ptr() % _ALIGNMENT == 0 else tensor.clone()
