@@ -7,10 +7,10 @@ STAMP := $(VENV)/.installed
 export HF_HUB_OFFLINE ?= 1
 export TOKENIZERS_PARALLELISM ?= false
 
-.PHONY: demo test check bench experiments schemas clean help
+.PHONY: demo test test-cluster check bench experiments schemas clean help
 
 help:            ## what there is
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
 
 $(STAMP): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -20,8 +20,10 @@ $(STAMP): pyproject.toml constraints.txt
 demo: $(STAMP)   ## the main job on real input: profile, plan, execute
 	$(BIN)/python -m examples.digits.demo
 
-test: $(STAMP)   ## every test; those with Ray's daemons by themselves
+test: $(STAMP)   ## every test but those that start Ray
 	$(BIN)/python -m pytest -n 2 --dist loadfile --ignore tests/executor/engines
+
+test-cluster: $(STAMP)  ## the tests that start Ray on loopback
 	$(BIN)/python -m pytest tests/executor/engines
 
 check: $(STAMP)  ## lint, types, arrows
