@@ -7,7 +7,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from gaisnet.schema.base import Identifier, NonNegative, Strict
+from gaisnet.schema.base import Identifier, NonNegative, Positive, Strict
 
 __all__ = ["Binding", "Contribution", "Explanation", "RunnerUp", "Upgrade"]
 
@@ -37,7 +37,7 @@ class RunnerUp(Strict):
     best: NonNegative
     """Of the plan, in the same objective."""
     worse_by: float
-    """``value / best - 1``."""
+    """``value / best - 1``; below zero only where the plan itself is not proven optimal."""
 
 
 class Contribution(Strict):
@@ -73,7 +73,7 @@ class Explanation(Strict):
 
     complete: bool = False
     """Whether contributions, upgrades and other splits were worked out (``--explain``)."""
-    factor: float = 1.25
+    factor: Positive = 1.25
     """Of the upgrades: what a resource is multiplied with."""
     binding: tuple[Binding, ...] = ()
     """The tightest first."""

@@ -90,6 +90,7 @@ MAY_BE_NEGATIVE = {
     "shadowing_db",
     "value",
     "bound",
+    "worse_by",
     "position_m",
     "schema_version",
 }
