@@ -58,7 +58,7 @@ def check_belonging(to: str, given: Any, needed: dict[str, Any], optional: dict[
         raise UsageError(f"{to} needs {missing[0]}")
 
 
-def make(session: Session, job: Path | None, settings: dict[str, Any]) -> Plan:
+def make(session: Session, job: Path, settings: dict[str, Any]) -> Plan:
     """Plan a job.
 
     Args:
@@ -72,7 +72,6 @@ def make(session: Session, job: Path | None, settings: dict[str, Any]) -> Plan:
         InfeasibleError: No plan satisfies the constraints; says which of them conflict, and the
             smallest mend.
     """
-    assert job is not None, "check_one_asked has seen to it"
     with session.progress("planning") as progress:
         from gaisnet import planner
 
@@ -244,7 +243,7 @@ def compare(session: Session, paths: tuple[Path, Path], output: Path | None, for
     session.deliver(found, plan_comparison_view(found), output, force=force)
 
 
-def refuse_fatal(session: Session, made: Plan, files: Path | None, output: Path | None) -> None:
+def refuse_fatal(session: Session, made: Plan, files: Path, output: Path | None) -> None:
     """The plan stands and is written; the exit code says that it does not bear every loss.
 
     Args:
@@ -260,12 +259,10 @@ def refuse_fatal(session: Session, made: Plan, files: Path | None, output: Path 
         return
     from gaisnet.schema.files import resolve
 
-    beside = output or files
-    assert beside is not None, "check_one_asked has seen to it"
     with session.progress("fatal losses") as progress:
         from gaisnet import planner
 
-        job = resolve(beside, made.inputs.job.path)
+        job = resolve(output or files, made.inputs.job.path)
         error = planner.fatal_loss(made, planner.read_inputs(job), progress)
     if error is not None:
         error.where = str(output) if output else None

@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 __all__ = [
     "as_device",
     "calibrate",
-    "calibration_file",
     "check_belonging",
     "check_extrapolation",
     "check_one_asked",
@@ -28,8 +27,9 @@ __all__ = [
     "link",
     "listen",
     "measure",
+    "prepare",
     "read_profile",
-    "target",
+    "show_presets",
 ]
 
 
@@ -110,6 +110,16 @@ def check_belonging(
         raise UsageError("--insecure belongs to --listen")
 
 
+def show_presets(session: Session) -> None:
+    """The catalogue of devices."""
+    from gaisnet.report import preset_table
+    from gaisnet.schema.catalogue import preset, preset_names
+
+    presets = [preset(name) for name in preset_names()]
+    session.show(preset_table(presets))
+    session.answer({"presets": [part.model_dump(mode="json") for part in presets]})
+
+
 def leakage_sample(spec: ModelSpec | None, data: Path | None, most: int) -> DataSample | None:
     """The samples to measure leakage on, checked before anything is measured.
 
@@ -152,7 +162,23 @@ def measure(
         return with_leakage(made, sample, announce=announce, progress=progress)
 
 
-def target(name: str | None) -> DevicePart | None:
+def prepare(
+    output: Path | None, force: bool, device: str | None, step: Path | None
+) -> tuple[DevicePart | None, CalibrationStep | None]:
+    """What ``--as`` and ``--calibrate`` name, looked up before anything is measured.
+
+    Raises:
+        UsageError: The output exists and ``force`` is false.
+        OutputError: Its folder does not exist.
+        InputError: One of them is not what it should be.
+    """
+    from gaisnet.schema.files import check_new
+
+    check_new(output, force=force)
+    return _target(device), _calibration_file(step)
+
+
+def _target(name: str | None) -> DevicePart | None:
     """The device that ``--as`` names, read before anything is measured.
 
     Raises:
@@ -177,7 +203,7 @@ def target(name: str | None) -> DevicePart | None:
     return part
 
 
-def calibration_file(path: Path | None) -> CalibrationStep | None:
+def _calibration_file(path: Path | None) -> CalibrationStep | None:
     """The step that ``--calibrate`` names.
 
     Raises:

@@ -112,8 +112,9 @@ PUBLIC = {
         "report_html", "run_view", "view",
     },
     "gaisnet.schema.files": {
-        "MAX_FILE_BYTES", "canonical_json", "check_writable", "make_folder", "read_bytes",
-        "read_lines", "read_model", "resolve", "sha256_bytes", "sha256_file", "write_atomic",
+        "MAX_FILE_BYTES", "canonical_json", "check_new", "check_writable", "make_folder",
+        "read_bytes", "read_lines", "read_model", "resolve", "sha256_bytes", "sha256_file",
+        "write_atomic",
     },
     "gaisnet.schema.catalogue": {"preset", "preset_names"},
 }  # fmt: skip

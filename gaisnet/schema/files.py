@@ -20,6 +20,7 @@ from gaisnet.schema.parse import Plain, parse_json, parse_yaml
 __all__ = [
     "MAX_FILE_BYTES",
     "canonical_json",
+    "check_new",
     "check_writable",
     "make_folder",
     "read_bytes",
@@ -175,6 +176,12 @@ def check_writable(path: StrPath, *, force: bool = False) -> None:
         raise OutputError(
             f"there is no folder {target.parent}", where=str(path), hint="make the folder first"
         )
+
+
+def check_new(path: StrPath | None, *, force: bool = False) -> None:
+    """``check_writable``, if there is a target."""
+    if path is not None:
+        check_writable(path, force=force)
 
 
 def make_folder(path: StrPath) -> None:

@@ -1,4 +1,4 @@
-"""The options of ``gaisnet plan`` for searches, calibrations and wall-clock limits."""
+"""Options of ``gaisnet plan`` for searches, calibrations and wall-clock limits."""
 
 from __future__ import annotations
 

@@ -1,0 +1,63 @@
+"""Options of every command, and lists that options are written as."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from gaisnet.errors import UsageError
+
+__all__ = [
+    "Force",
+    "Form",
+    "Output",
+    "Quiet",
+    "Seed",
+    "Version",
+    "names",
+    "numbers",
+]
+
+Option = typer.Option
+
+Form = Annotated[
+    Literal["text", "json"],
+    Option("--format", help="What standard output gets: tables, or one JSON document."),
+]
+Quiet = Annotated[bool, Option("--quiet", "-q", help="No tables and no progress.")]
+Output = Annotated[Path | None, Option("--output", "-o", help="File to write.")]
+Force = Annotated[bool, Option("--force", help="Overwrite the file if it exists.")]
+Seed = Annotated[int | None, Option("--seed", min=0, help="Seed of everything random.")]
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        from gaisnet import __version__
+
+        typer.echo(f"gaisnet {__version__}")
+        raise typer.Exit
+
+
+Version = Annotated[
+    bool, Option("--version", callback=_print_version, is_eager=True, help="Show the version.")
+]
+
+
+def names(text: str | None) -> tuple[str, ...]:
+    """Names from ``a,b,c``."""
+    parts = (text or "").split(",")
+    return tuple(part.strip() for part in parts if part.strip())
+
+
+def numbers(flag: str, text: str | None) -> tuple[int, ...]:
+    """Numbers from ``1,4,16``, ascending; none without a text.
+
+    Raises:
+        UsageError: It is no list of positive whole numbers.
+    """
+    sizes = [] if text is None else [part.strip() for part in text.split(",")]
+    if not all(size.isdecimal() and 0 < int(size) < 2**31 for size in sizes):
+        raise UsageError(f"{flag} {text!r} is no list of numbers", hint="such as 1,4,16")
+    return tuple(sorted({int(size) for size in sizes}))

@@ -1,0 +1,47 @@
+"""Options of ``gaisnet execute`` and ``gaisnet report``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+__all__ = [
+    "Address",
+    "Engine",
+    "PageFile",
+    "Patience",
+    "PlanFile",
+    "Resume",
+    "Rounds",
+    "RunFolder",
+    "Subject",
+]
+
+Option, Argument = typer.Option, typer.Argument
+
+PlanFile = Annotated[Path | None, Argument(metavar="PLAN", help="The plan file.")]
+RunFolder = Annotated[
+    Path | None, Option("--output", "-o", help="The run's folder; else NAME-run beside the plan.")
+]
+Resume = Annotated[
+    Path | None, Option("--resume", metavar="RUN", help="Go on with the run in this folder.")
+]
+Engine = Annotated[
+    Literal["local", "ray"],
+    Option("--engine", help="local: all in this process; ray: a process on every device."),
+]
+Address = Annotated[
+    str | None,
+    Option("--address", metavar="HOST:PORT", help="ray: the head of the devices' cluster."),
+]
+Patience = Annotated[
+    float,
+    Option("--patience", min=0.1, help="ray: factor of the times after which a device is lost."),
+]
+Rounds = Annotated[int | None, Option("--rounds", min=1, help="How many; else the job's.")]
+Subject = Annotated[
+    Path, Argument(metavar="PROFILE|PLAN|RUN", help="A profile, a plan, or a run's folder.")
+]
+PageFile = Annotated[Path | None, Option("--output", "-o", help="HTML file to write.")]
