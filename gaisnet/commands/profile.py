@@ -28,7 +28,7 @@ def profile(
     alpha: whole.Alpha = None,
     targets: whole.Targets = None,
     bottleneck: whole.Bottleneck = None,
-    prompt_tokens: whole.PromptTokens = None,
+    prompts: whole.PromptTokens = None,
     train_head: whole.HeadTuned = None,
     optimizer: measured.Optimizer = "adamw",
     task: whole.Task = None,
@@ -64,22 +64,20 @@ def profile(
 
     with Session(format, quiet=quiet) as session:
         profiling.check_extrapolation(model, from_profile, as_device, calibration, calibrate)
-        asked_for = (model, device_only, list_presets, compare, listen, link, from_profile)
-        profiling.check_one_asked(*asked_for)
+        other = (list_presets, compare, listen, link)
+        profiling.check_one_asked(model, device_only, *other, from_profile)
         profiling.check_belonging(leakage, data, model, insecure, listen)
         target = profiling.prepare(output, force, as_device, calibrate)
-        picked = (rank, alpha, targets, bottleneck, prompt_tokens, train_head)
-        tuned = whole.tunable_spec(tunable, *picked)
+        tuned = whole.tunable_spec(tunable, rank, alpha, targets, bottleneck, prompts, train_head)
         named = (task, num_labels, dtype, random_weights, seed, attention)
         spec = None if model is None else whole.model_spec(model, *named)
         asked = _settings(optimizer, batch_sizes, tokens, times, ranks, model_only, threads, seed)
-        if list_presets or compare or listen or link:
+        if any(other):
             _other(session, compare, listen, insecure, link, output, force)
         elif calibration and spec is not None:
             profiling.calibrate(session, spec, tuned, asked, output, force)
         else:
-            sample = (data, leakage_samples)
-            made = _made(session, from_profile, spec, tuned, asked, sample)
+            made = _made(session, from_profile, spec, tuned, asked, (data, leakage_samples))
             profiling.deliver(session, profiling.as_device(made, *target), output, force)
 
 
