@@ -54,6 +54,17 @@ class EngineContract:
         arrived = engine.send(parcel, A)
         assert engine.call(A, "take", 1.0, parcels=[arrived]).values == {"sum": 1000.0}
 
+    def test_frames_may_stay_on_their_device_however_many_are_under_way(
+        self, engine: Engine
+    ) -> None:
+        for _ in range(10):
+            (parcel,) = engine.call(A, "make", A.device, 1, makes=1).parcels
+            for _ in range(40):
+                reply = engine.call(A, "turn", A.device, parcels=[engine.send(parcel, A)], makes=1)
+                (parcel,) = reply.parcels
+            taken = engine.call(A, "take", 1.0, parcels=[engine.send(parcel, A)])
+            assert taken.values == {"sum": 1.0}
+
     def test_calls_of_a_service_run_in_the_order_of_their_issue(self, engine: Engine) -> None:
         frames = [engine.call(A, "make", A.device, n, makes=1).parcels[0] for n in range(1, 30)]
         sent = [decode(engine.fetch(frame))[0].sequence for frame in reversed(frames)]

@@ -147,8 +147,11 @@ class DeviceProcess:
                 self._shelf.lay(promised, Laid("", None, failure))
         return receipt
 
-    async def send(self, token: str, receiver: str, peer: Any = None) -> str:
-        """Carry a frame to another device (``peer`` is its handle, at first), or leave it here."""
+    async def send(self, token: str, arrival: str, receiver: str, peer: Any = None) -> str:
+        """Carry a frame to another device (``peer`` is its handle, at first), or leave it here.
+
+        It lies there under the token ``arrival``.
+        """
         if peer is not None:
             self._introduce(receiver, peer)
         try:
@@ -158,7 +161,7 @@ class DeviceProcess:
         except RunError as error:
             laid = Laid(receiver, None, Failure.of(error, self._device, "sending"))
         try:
-            await self._hand_over(token, receiver, laid)
+            await self._hand_over(arrival, receiver, laid)
         except RayActorError:
             gone = LostDeviceError(f"device {receiver} is lost: {ENDED}", where=receiver)
             laid = Laid(receiver, None, Failure.of(gone, self._device, "sending"))

@@ -144,14 +144,16 @@ class RayEngine:
         pair = sender, receiver.device
         peer = None if pair in self._introduced or sender == receiver.device else there
         self._introduced.add(pair)
-        ref = self._actor(parcel.address).send.remote(parcel.token, receiver.device, peer)
-        token = parcel.token
+        # Devices begin calls in any order. Under a name of its own, a frame that stays on its
+        # device cannot be taken by whoever it is for before it was sent.
+        arrival = f"{next(self._tokens)}.0"
+        ref = self._actor(parcel.address).send.remote(parcel.token, arrival, receiver.device, peer)
 
         def spoil(failure: Failure) -> None:
-            there.accept.remote(token, receiver.device, None, failure.model_dump_json())
+            there.accept.remote(arrival, receiver.device, None, failure.model_dump_json())
 
         self._ledger.enter(Call(sender, "sending a frame", ref, spoil=spoil))
-        sent = RayParcel(receiver, token, parcel.made, parcel.task)
+        sent = RayParcel(receiver, arrival, parcel.made, parcel.task)
         self._meter.note(sender, receiver.device, sent)
         return sent
 
