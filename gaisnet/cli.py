@@ -9,7 +9,7 @@ import os
 
 import typer
 
-from gaisnet.commands.cluster import certs, join
+from gaisnet.commands.cluster import certs, drain, join
 from gaisnet.commands.execute import execute
 from gaisnet.commands.inspect import doctor, report
 from gaisnet.commands.plan import plan
@@ -33,7 +33,7 @@ def _root(version: Version = False) -> None:
     """Fine-tune and serve a foundation model over a fleet of unequal devices."""
 
 
-for _command in (profile, plan, execute, report, doctor, join, certs):
+for _command in (profile, plan, execute, report, doctor, join, drain, certs):
     app.command()(_command)
 
 

@@ -1,4 +1,4 @@
-"""``gaisnet join`` and ``gaisnet certs``: who takes part in a cluster."""
+"""``gaisnet join``, ``drain`` and ``certs``: who takes part in a cluster."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from gaisnet.errors import UsageError
 from gaisnet.options import cluster
 from gaisnet.options import common as opt
 
-__all__ = ["certs", "join"]
+__all__ = ["certs", "drain", "join"]
 
 
 def join(
@@ -43,6 +43,24 @@ def join(
             credentials=shown,
         )
         joining.join(session, spec)
+
+
+def drain(
+    device: cluster.Drained,
+    address: cluster.JoinAddress,
+    deadline: cluster.Deadline = 600.0,
+    credentials: cluster.Credentials = None,
+    insecure: cluster.JoinInsecure = False,
+    format: opt.Form = "text",
+    quiet: opt.Quiet = False,
+) -> None:
+    """Let a device leave its cluster, once the round that it works on is closed."""
+    from gaisnet import joining, running
+    from gaisnet.report import Session
+
+    with Session(format, quiet=quiet) as session:
+        joining.use_credentials(credentials, insecure)
+        running.drain(session, device, address, deadline)
 
 
 def certs(

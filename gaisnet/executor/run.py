@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Literal, cast
 
 from gaisnet.errors import (
+    GaisnetError,
     InterruptedRunError,
     OutputError,
     RunError,
@@ -19,6 +20,7 @@ from gaisnet.errors import (
 from gaisnet.executor.build import devices_of
 from gaisnet.executor.checkpoint import Checkpoint, Checkpoints
 from gaisnet.executor.engines import Engine, EngineOptions, make_engine
+from gaisnet.executor.engines.base import LostDeviceError
 from gaisnet.executor.export import frozen_sha256, states_sha256
 from gaisnet.executor.planfiles import PlanFiles, read_plan
 from gaisnet.executor.runfolder import RunFolder
@@ -26,6 +28,7 @@ from gaisnet.executor.services import answer_services
 from gaisnet.executor.session import Session
 from gaisnet.schema.plan import Plan
 from gaisnet.schema.run import Event, RoundMetrics, RunManifest, ServiceMetrics
+from gaisnet.schema.watch import Watcher
 
 __all__ = ["RunResult", "execute"]
 
@@ -53,6 +56,7 @@ def execute(
     seed: int | None = None,
     rounds: int | None = None,
     on_event: Callable[[Event], None] | None = None,
+    watchers: Sequence[Watcher] = (),
 ) -> RunResult:
     """Run a plan to its end.
 
@@ -67,6 +71,7 @@ def execute(
         seed: Of the order of samples, instead of the plan's.
         rounds: How many in all, instead of the job's.
         on_event: Is told every event as it happens.
+        watchers: Follow the run.
 
     Raises:
         UsageError: There is a run in the folder already, or no such engine.
@@ -79,7 +84,8 @@ def execute(
         InterruptedRunError: Ctrl-C; likewise.
     """
     files = read_plan(_plan_path(plan_path, resume))
-    run = _Run(files, _folder(files, run_dir, resume), on_event, resumed=resume is not None)
+    folder = RunFolder(_folder(files, run_dir, resume), on_event, watchers)
+    run = _Run(files, folder, resumed=resume is not None)
     return run.execute(_Workers(engine, engine_options or EngineOptions()), seed, rounds)
 
 
@@ -129,16 +135,9 @@ class _Workers:
 class _Run:
     """One run of a plan in its folder."""
 
-    def __init__(
-        self,
-        files: PlanFiles,
-        path: Path,
-        on_event: Callable[[Event], None] | None,
-        *,
-        resumed: bool,
-    ) -> None:
+    def __init__(self, files: PlanFiles, folder: RunFolder, *, resumed: bool) -> None:
         self._files = files
-        self._folder = RunFolder(path, on_event)
+        self._folder = folder
         keep = files.job.fine_tuning.keep_checkpoints
         self._checkpoints = Checkpoints(self._folder.checkpoints, files.sha256, keep)
         self._resumed = resumed
@@ -152,7 +151,7 @@ class _Run:
         with given.at_work(self._files.plan) as engine:
             session = Session(self._files, engine, self._run_id(seed), seed, rounds)
             checkpoint = self._begin(session, engine.name, rounds)
-            with self._told_on_failure(given.command):
+            with self._told_on_failure(given.command), self._logged(engine):
                 services = self._work(session, checkpoint, rounds)
         return RunResult(
             run_dir=self._folder.path,
@@ -177,7 +176,34 @@ class _Run:
             self._note(rounds_done=index + 1)
             self._folder.tell("checkpoint_written", round_index=index, detail=written.name)
             self._folder.tell("round_closed", round_index=index, detail=_summary(metrics))
+            self._let_go(self._hear(session.engine), index + 1, rounds)
         return self._finish(session)
+
+    def _hear(self, engine: Engine) -> list[str]:
+        """Write down what the devices say; returns those that want to leave."""
+        news = engine.news()
+        self._folder.add_logs({device: told.lines for device, told in news.items()})
+        return [device for device, told in news.items() if told.leaving]
+
+    def _let_go(self, leaving: Sequence[str], done: int, rounds: int) -> None:
+        """The round and its checkpoint are whole: whoever wants to leave may do so now."""
+        for device in leaving:
+            self._folder.tell("device_leaving", round_index=done - 1, device=device)
+        if leaving and (done < rounds or self._files.plan.routes):
+            raise RunError(
+                f"{', '.join(leaving)} leaves after round {done} of {rounds}",
+                where=leaving[0],
+                hint="let another machine join in its place, or plan without it",
+            )
+
+    @contextmanager
+    def _logged(self, engine: Engine) -> Iterator[None]:
+        """What devices have said by the end is written down, too, whatever that end is."""
+        try:
+            yield
+        finally:
+            with suppress(GaisnetError):
+                self._hear(engine)
 
     def _finish(self, session: Session) -> tuple[ServiceMetrics, ...]:
         services = []
@@ -238,6 +264,7 @@ class _Run:
         self._folder.write_manifest(self._manifest)
         kind = "run_resumed" if self._resumed else "run_started"
         state = f"{done} of {rounds} rounds are done"
+        self._folder.announce(self._files.plan, self._manifest, session.engine.states)
         self._folder.tell(kind, detail="; ".join([state, *(f"{n} is damaged" for n in damaged)]))
         return checkpoint
 
@@ -274,6 +301,9 @@ class _Run:
                 hint=f"free some space, then go on with `{resume}`",
             ) from error
         except RunError as error:
+            if isinstance(error, LostDeviceError):
+                with suppress(OutputError):
+                    self._folder.tell("device_lost", device=error.where, detail=error.message)
             self._give_up("failed", "run_failed", error.message)
             advice = f"{error.hint}; then" if error.hint else "the last checkpoint is kept:"
             error.hint = f"{advice} go on with `{resume}`"

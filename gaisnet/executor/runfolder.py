@@ -1,24 +1,35 @@
-"""A run's folder: ``manifest.json``, ``metrics.jsonl``, ``events.jsonl`` and what lies beside."""
+"""A run's folder: ``manifest.json``, ``metrics.jsonl``, ``events.jsonl`` and what lies beside.
+
+``logs/DEVICE.log`` has what the devices say of their own work (``executor.devicelog``).
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
 
 from pydantic import BaseModel
 
 from gaisnet.errors import InputError, OutputError, UsageError
-from gaisnet.schema.files import canonical_json, read_lines, read_model, write_atomic
+from gaisnet.schema.files import (
+    canonical_json,
+    make_folder,
+    read_lines,
+    read_model,
+    write_atomic,
+)
+from gaisnet.schema.plan import Plan
 from gaisnet.schema.run import Event, RoundMetrics, RunManifest, ServiceMetrics
+from gaisnet.schema.watch import Look, Watcher
 
 __all__ = ["RunFolder"]
 
 T = TypeVar("T", bound=BaseModel)
 
 _MANIFEST, _METRICS, _EVENTS = "manifest.json", "metrics.jsonl", "events.jsonl"
-_SERVICES = "services.jsonl"
+_SERVICES, _LOGS = "services.jsonl", "logs"
 
 
 class RunFolder:
@@ -27,11 +38,18 @@ class RunFolder:
     Args:
         path: The folder.
         on_event: Is told every event as it happens.
+        watchers: Are told all that is written, after it is.
     """
 
-    def __init__(self, path: Path, on_event: Callable[[Event], None] | None = None) -> None:
+    def __init__(
+        self,
+        path: Path,
+        on_event: Callable[[Event], None] | None = None,
+        watchers: Sequence[Watcher] = (),
+    ) -> None:
         self.path = path
         self._on_event = on_event
+        self._watchers = watchers
         self._sequence = 0
 
     @property
@@ -98,13 +116,29 @@ class RunFolder:
         """Of all rounds so far."""
         return self._lines(_METRICS, RoundMetrics)
 
+    def announce(self, plan: Plan, manifest: RunManifest, look: Look) -> None:
+        """Tell the watchers what begins."""
+        for watcher in self._watchers:
+            watcher.began(plan, manifest, look)
+
     def add_metrics(self, metrics: RoundMetrics) -> None:
         """Add a line to ``metrics.jsonl``; raises OutputError."""
-        self._append(_METRICS, [metrics])
+        self._append(_METRICS, [_line(metrics)])
+        for watcher in self._watchers:
+            watcher.round_measured(metrics)
 
     def add_service(self, metrics: ServiceMetrics) -> None:
         """Add a line to ``services.jsonl``; raises OutputError."""
-        self._append(_SERVICES, [metrics])
+        self._append(_SERVICES, [_line(metrics)])
+        for watcher in self._watchers:
+            watcher.service_measured(metrics)
+
+    def add_logs(self, lines: Mapping[str, Sequence[str]]) -> None:
+        """Add lines to ``logs/DEVICE.log``, by device; raises OutputError."""
+        for device, told in lines.items():
+            if told:
+                make_folder(self.path / _LOGS)
+                self._append(f"{_LOGS}/{device}.log", [f"{line}\n" for line in told])
 
     def tell(
         self,
@@ -125,7 +159,9 @@ class RunFolder:
             }
         )
         self._sequence += 1
-        self._append(_EVENTS, [event])
+        self._append(_EVENTS, [_line(event)])
+        for watcher in self._watchers:
+            watcher.told(event)
         if self._on_event is not None:
             self._on_event(event)
 
@@ -136,11 +172,11 @@ class RunFolder:
     def _rewrite(self, name: str, rows: Iterable[BaseModel]) -> None:
         write_atomic(self.path / name, "".join(map(_line, rows)), force=True)
 
-    def _append(self, name: str, rows: Iterable[BaseModel]) -> None:
+    def _append(self, name: str, lines: Iterable[str]) -> None:
         path = self.path / name
         try:
             with open(path, "a", encoding="utf-8") as file:
-                file.write("".join(map(_line, rows)))
+                file.write("".join(lines))
                 file.flush()
         except OSError as error:
             raise OutputError(f"cannot write: {error.strerror}", where=str(path)) from error

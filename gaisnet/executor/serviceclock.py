@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from gaisnet.executor.blueprints import Blueprint, ModelSource
-from gaisnet.executor.engines.base import Address, Engine, Parcel, Reply
+from gaisnet.executor.engines.base import Address, Engine, News, Parcel, Reply
 from gaisnet.executor.frames import Buffer
 from gaisnet.executor.inference import ServiceChain
 from gaisnet.executor.meter import Meter
 from gaisnet.models import FoundationModel
 from gaisnet.planner.cost import CostModel
 from gaisnet.schema.plan import Stage
+from gaisnet.schema.watch import DeviceState
 
 __all__ = ["ServiceClock"]
 
@@ -101,6 +102,14 @@ class ServiceClock:
     def watch(self) -> frozenset[str]:
         """As the engine does."""
         return self._engine.watch()
+
+    def states(self) -> Mapping[str, DeviceState]:
+        """As the engine does."""
+        return self._engine.states()
+
+    def news(self) -> Mapping[str, News]:
+        """As the engine does."""
+        return self._engine.news()
 
     def close(self) -> None:
         """Leaves the engine open: it is not this clock's."""

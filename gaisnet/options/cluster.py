@@ -11,7 +11,9 @@ __all__ = [
     "AuthorityFolder",
     "CertifiedDevice",
     "Credentials",
+    "Deadline",
     "Device",
+    "Drained",
     "Folder",
     "Head",
     "Hosts",
@@ -29,6 +31,11 @@ __all__ = [
 Option, Argument = typer.Option, typer.Argument
 
 Device = Annotated[str, Option("--device", help="Id of this device in the fleet.")]
+Drained = Annotated[str, Argument(metavar="ID", help="Id of the device that is to leave.")]
+Deadline = Annotated[
+    float,
+    Option("--deadline", min=1.0, help="Seconds that a run has to let the device go."),
+]
 OwnProfile = Annotated[
     Path, Option("--profile", help="This device's profile (`gaisnet profile --device-only`).")
 ]

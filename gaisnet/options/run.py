@@ -10,6 +10,8 @@ import typer
 __all__ = [
     "Address",
     "Engine",
+    "LogLevel",
+    "MetricsPort",
     "PageFile",
     "Patience",
     "PlanFile",
@@ -39,6 +41,19 @@ Address = Annotated[
 Patience = Annotated[
     float,
     Option("--patience", min=0.1, help="ray: factor of the times after which a device is lost."),
+]
+MetricsPort = Annotated[
+    int | None,
+    Option(
+        "--metrics-port",
+        min=1,
+        max=65535,
+        help="Serve figures for Prometheus there, on 127.0.0.1 alone.",
+    ),
+]
+LogLevel = Annotated[
+    Literal["debug", "info", "warning", "error"],
+    Option("--log-level", help="Of the devices' logs in the run's folder."),
 ]
 Rounds = Annotated[int | None, Option("--rounds", min=1, help="How many; else the job's.")]
 Subject = Annotated[

@@ -15,6 +15,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel
 from rich.console import Console, RenderableType
+from rich.live import Live
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
@@ -28,6 +29,7 @@ ProgressCallback = Callable[[str, float | None], None]
 """Told what is being done, and the share of the whole that is done, if that is known."""
 
 _SHOW_AFTER_S = 2.0
+_LOOKS_PER_S = 4.0
 _WIDTH_WITHOUT_TERMINAL = 120
 _INTERRUPTED = 130
 
@@ -85,6 +87,19 @@ class Session:
         if output is not None:
             self.note(f"written to {output}")
         self.answer(result)
+
+    @contextmanager
+    def live(self, view: RenderableType) -> Iterator[bool]:
+        """A view that is drawn again and again where results go, if that is a terminal.
+
+        Yields:
+            Whether it is shown.
+        """
+        if self._quiet or not self._people.is_terminal:
+            yield False
+            return
+        with Live(view, console=self._people, transient=True, refresh_per_second=_LOOKS_PER_S):
+            yield True
 
     @contextmanager
     def progress(self, title: str) -> Iterator[ProgressCallback]:

@@ -141,6 +141,8 @@ class Event(Strict):
         "round_closed",
         "checkpoint_written",
         "update_rejected",
+        "device_lost",
+        "device_leaving",
         "service_answered",
         "run_done",
         "run_interrupted",

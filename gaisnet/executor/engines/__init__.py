@@ -1,6 +1,6 @@
 """Engines: where services run and how frames travel."""
 
-from gaisnet.executor.engines.base import Address, Answer, Engine, Parcel, Reply
+from gaisnet.executor.engines.base import Address, Answer, Engine, News, Parcel, Reply
 from gaisnet.executor.engines.choose import EngineOptions, make_engine
 from gaisnet.executor.engines.local import LocalEngine
 
@@ -10,6 +10,7 @@ __all__ = [
     "Engine",
     "EngineOptions",
     "LocalEngine",
+    "News",
     "Parcel",
     "Reply",
     "make_engine",

@@ -18,8 +18,9 @@ from gaisnet.executor.blueprints import Blueprint, ModelSource
 from gaisnet.executor.frames import Buffer
 from gaisnet.executor.meter import Meter
 from gaisnet.models import FoundationModel
+from gaisnet.schema.watch import DeviceState
 
-__all__ = ["Address", "Answer", "Engine", "LostDeviceError", "Parcel", "Reply"]
+__all__ = ["Address", "Answer", "Engine", "LostDeviceError", "News", "Parcel", "Reply"]
 
 Value = float | int | str | None
 
@@ -47,6 +48,16 @@ class Answer:
     """Frames it made, each with the device that it is for."""
     values: Mapping[str, Any] = field(default_factory=dict)
     """A few small figures for whoever runs the algorithm; never activations or modules."""
+
+
+@dataclass(frozen=True, slots=True)
+class News:
+    """What a device has to say beside answers."""
+
+    lines: tuple[str, ...] = ()
+    """Of its log, since it was last asked: JSON, as ``executor.devicelog`` writes it."""
+    leaving: bool = False
+    """Whether it wants to take part no longer."""
 
 
 class Parcel(Protocol):
@@ -169,6 +180,12 @@ class Engine(Protocol):
 
     def watch(self) -> frozenset[str]:
         """Devices that are lost."""
+
+    def states(self) -> Mapping[str, DeviceState]:
+        """How the devices are, as far as is known without asking; from any thread."""
+
+    def news(self) -> Mapping[str, News]:
+        """What devices have to say; of one that does not answer there is none."""
 
     def close(self) -> None:
         """Stop all services; nothing is left behind."""

@@ -10,6 +10,7 @@ from pathlib import Path
 from gaisnet.errors import UsageError
 from gaisnet.executor.engines.base import Engine
 from gaisnet.executor.engines.local import LocalEngine
+from gaisnet.schema.watch import LogLevel
 from gaisnet.security import credentials_from
 
 __all__ = ["EngineOptions", "make_engine"]
@@ -17,7 +18,7 @@ __all__ = ["EngineOptions", "make_engine"]
 
 @dataclass(frozen=True, kw_only=True)
 class EngineOptions:
-    """What the engine ray can be told; the local one has nothing to choose."""
+    """What the engine ray can be told; the local one has little to choose."""
 
     address: str | None = None
     """Of the cluster's head; without it all devices' processes run on this machine."""
@@ -28,6 +29,8 @@ class EngineOptions:
     """Folder with this device's credentials, for an address."""
     insecure: bool = False
     """Whether to go to an address without any."""
+    log_level: LogLevel = "info"
+    """Of the devices' logs; this one is for the local engine, too."""
 
 
 def make_engine(
@@ -55,7 +58,7 @@ def make_engine(
     if name == "local":
         if options.address is not None:
             raise UsageError("the local engine has no address", hint="use --engine ray")
-        return LocalEngine()
+        return LocalEngine(log_level=options.log_level)
     if name == "ray":
         return _ray_engine(devices, options, step_s)
     raise UsageError(f"there is no engine {name!r}", hint="use --engine local or --engine ray")
@@ -74,4 +77,4 @@ def _ray_engine(devices: Iterable[str], options: EngineOptions, step_s: float) -
     from gaisnet.executor.engines.ray.patience import Patience
 
     bounds = Patience.of(step_s, options.patience, simulated=private)
-    return RayEngine(devices, address=options.address, patience=bounds)
+    return RayEngine(devices, address=options.address, patience=bounds, log_level=options.log_level)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -9,10 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 from gaisnet.errors import RunError
 from gaisnet.executor.blueprints import Blueprint, ModelSource
-from gaisnet.executor.engines.base import Address, Answer, Parcel, Reply
+from gaisnet.executor.devicelog import DeviceLog, secrets_of
+from gaisnet.executor.engines.base import Address, Answer, News, Parcel, Reply
 from gaisnet.executor.frames import Buffer
 from gaisnet.executor.meter import Meter
 from gaisnet.models import FoundationModel
+from gaisnet.schema.watch import DeviceState, LogLevel
 
 if TYPE_CHECKING:
     from gaisnet.executor.workshop import Workshop
@@ -53,9 +56,13 @@ class LocalEngine:
 
     name = "local"
 
-    def __init__(self, tap: Tap | None = None) -> None:
+    def __init__(self, tap: Tap | None = None, log_level: LogLevel = "info") -> None:
         """``tap`` sees every frame that a service made for another, also within a device."""
         self.meter = Meter()
+        self._log_level = log_level
+        self._logs: dict[str, DeviceLog] = {}
+        self._calls: dict[str, int] = {}
+        self._computing: str | None = None
         self._tap = tap
         self._workshop = _new_workshop()
         self._services: dict[Address, object] = {}
@@ -66,7 +73,9 @@ class LocalEngine:
 
     def place(self, address: Address, blueprint: Blueprint) -> None:
         """Build the service."""
+        started = time.perf_counter()
         self._services[address] = self._workshop.build(blueprint)
+        self._log(address.device).placed(address.service, time.perf_counter() - started)
 
     def call(
         self,
@@ -80,9 +89,7 @@ class LocalEngine:
         for parcel in parcels:
             if parcel.address != address:
                 raise RunError(f"{address} was given a frame that lies at {parcel.address}")
-        started = time.perf_counter()
-        answer = self._method(address, method)(*arguments, *map(_frame_of, parcels))
-        seconds = time.perf_counter() - started
+        answer, seconds = self._timed(address, method, (*arguments, *map(_frame_of, parcels)))
         if makes not in (None, len(answer.frames)):
             raise RunError(f"{method} of {address} made {len(answer.frames)} frames, not {makes}")
         made = tuple(_Parcel(address, receiver, frame) for receiver, frame in answer.frames)
@@ -114,10 +121,45 @@ class LocalEngine:
         """Nothing is lost within one process."""
         return frozenset()
 
+    def states(self) -> Mapping[str, DeviceState]:
+        """Whoever is asked answers at once; one device computes at a time."""
+        busy, calls = self._computing, dict(self._calls)
+        return {
+            device: DeviceState("computing" if device == busy else "idle", 0.0, calls[device])
+            for device in sorted(calls)
+        }
+
+    def news(self) -> Mapping[str, News]:
+        """The devices' logs."""
+        return {device: News(log.take()) for device, log in sorted(self._logs.items())}
+
     def close(self) -> None:
         """Forget all services and models."""
         self._services.clear()
         self._workshop = _new_workshop()
+
+    def _timed(
+        self, address: Address, method: str, arguments: Sequence[Any]
+    ) -> tuple[Answer, float]:
+        called, log = self._method(address, method), self._log(address.device)
+        doing = f"{address.service}.{method}"
+        self._computing, started = address.device, time.perf_counter()
+        try:
+            answer = called(*arguments)
+        except Exception as error:
+            log.failed(doing, error)
+            raise
+        finally:
+            self._computing = None
+            self._calls[address.device] = self._calls.get(address.device, 0) + 1
+        seconds = time.perf_counter() - started
+        log.called(doing, seconds, sum(len(frame) for _, frame in answer.frames))
+        return answer, seconds
+
+    def _log(self, device: str) -> DeviceLog:
+        if device not in self._logs:
+            self._logs[device] = DeviceLog(device, self._log_level, secrets_of(os.environ))
+        return self._logs[device]
 
     def _method(self, address: Address, method: str) -> Callable[..., Answer]:
         service = self._services.get(address)

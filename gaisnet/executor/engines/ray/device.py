@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import os
 import time
 from collections import defaultdict
@@ -19,10 +20,12 @@ import torch
 from ray.exceptions import RayActorError
 
 from gaisnet.errors import RunError
+from gaisnet.executor.devicelog import DeviceLog, secrets_of
 from gaisnet.executor.engines.base import Answer, LostDeviceError
 from gaisnet.executor.engines.ray.health import ENDED
 from gaisnet.executor.engines.ray.messages import (
     DeviceFacts,
+    DeviceNews,
     Failure,
     Made,
     Receipt,
@@ -32,6 +35,7 @@ from gaisnet.executor.engines.ray.messages import (
 from gaisnet.executor.engines.ray.shelf import Laid, Line, Shelf
 from gaisnet.executor.frames import Buffer, payload_bytes
 from gaisnet.executor.workshop import Workshop
+from gaisnet.schema.watch import LogLevel
 
 __all__ = ["DeviceProcess"]
 
@@ -51,9 +55,12 @@ class DeviceProcess:
         device: Id of the device.
         threads: CPU threads that it computes with.
         frame_limit_s: How long a frame is waited for.
+        log_level: Of the device's log.
     """
 
-    def __init__(self, device: str, threads: int, frame_limit_s: float) -> None:
+    def __init__(
+        self, device: str, threads: int, frame_limit_s: float, log_level: LogLevel = "info"
+    ) -> None:
         self._device = device
         self._services: dict[str, object] = {}
         self._workshop = Workshop()
@@ -62,6 +69,9 @@ class DeviceProcess:
         self._peers: dict[str, asyncio.Future[Any]] = {}
         self._frame_limit_s = frame_limit_s
         self._busy_since: float | None = None
+        self._leaving = False
+        self._log = DeviceLog(device, log_level, secrets_of(os.environ))
+        logging.getLogger().addHandler(self._log)
         # torch keeps the number of threads per thread: the one that computes has to set it.
         set_threads = torch.set_num_threads
         self._pool = ThreadPoolExecutor(1, initializer=set_threads, initargs=(threads,))
@@ -74,6 +84,15 @@ class DeviceProcess:
         """How long the present computation has taken so far; 0 between two."""
         since = self._busy_since
         return 0.0 if since is None else time.monotonic() - since
+
+    async def leave(self) -> None:
+        """Whoever runs the plan is to be told that this device wants to take part no longer."""
+        self._leaving = True
+        self._log.warn("asked to leave after this round")
+
+    async def news(self) -> str:
+        """``messages.DeviceNews``, as text; the lines are given once."""
+        return DeviceNews(lines=self._log.take(), leaving=self._leaving).model_dump_json()
 
     async def facts(self) -> str:
         """``messages.DeviceFacts``, as text."""
@@ -96,7 +115,9 @@ class DeviceProcess:
         """Build a service; ``number`` counts what the service was asked for."""
 
         def build() -> Answer:
+            started = time.monotonic()
             self._services[service] = self._workshop.build(unpack_blueprint(blueprint))
+            self._log.placed(service, time.monotonic() - started)
             return Answer()
 
         return (await self._in_turn(number, service, f"building {service}", (), build))[0]
@@ -192,6 +213,7 @@ class DeviceProcess:
         failure = "" if laid.failure is None else laid.failure.model_dump_json()
         sent = peer.accept.remote(token, receiver, frame, failure)
         await asyncio.wait_for(asyncio.wrap_future(sent.future()), self._frame_limit_s)
+        self._log.sent(receiver, 0 if laid.frame is None else len(laid.frame))
 
     def _peer(self, device: str) -> asyncio.Future[Any]:
         if device not in self._peers:
@@ -221,6 +243,7 @@ class DeviceProcess:
         except _PassedOnError as error:
             return Receipt(failure=error.failure).model_dump_json(), None
         except Exception as error:  # noqa: BLE001 - whatever it is, the driver is to know
+            self._log.failed(doing, error)
             failure = Failure.of(error, self._device, doing)
             return Receipt(failure=failure).model_dump_json(), None
         finally:
@@ -229,6 +252,7 @@ class DeviceProcess:
             Made(receiver=receiver, frame_bytes=len(frame), payload_bytes=payload_bytes(frame))
             for receiver, frame in answer.frames
         )
+        self._log.called(doing, seconds, sum(each.frame_bytes for each in made))
         receipt = Receipt(values=json.dumps(answer.values), made=made, work_s=seconds)
         return receipt.model_dump_json(), answer
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import itertools
+import uuid
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -13,7 +15,7 @@ import torch
 
 from gaisnet.errors import RunError
 from gaisnet.executor.blueprints import Blueprint, ModelSource
-from gaisnet.executor.engines.base import Address, Parcel, Reply
+from gaisnet.executor.engines.base import Address, News, Parcel, Reply
 from gaisnet.executor.engines.ray import cluster
 from gaisnet.executor.engines.ray.calls import Call, RayParcel, RayReply
 from gaisnet.executor.engines.ray.device import DeviceProcess
@@ -21,16 +23,18 @@ from gaisnet.executor.engines.ray.health import Health
 from gaisnet.executor.engines.ray.ledger import Ledger
 from gaisnet.executor.engines.ray.messages import (
     DeviceFacts,
+    DeviceNews,
     Failure,
     Made,
     pack_arguments,
     pack_blueprint,
 )
 from gaisnet.executor.engines.ray.patience import Patience
-from gaisnet.executor.engines.ray.settings import RESOURCE
+from gaisnet.executor.engines.ray.settings import NAMESPACE, RESOURCE
 from gaisnet.executor.frames import Buffer, payload_bytes
 from gaisnet.executor.meter import Meter
 from gaisnet.models import FoundationModel
+from gaisnet.schema.watch import DeviceState, LogLevel
 
 __all__ = ["RayEngine"]
 
@@ -69,6 +73,7 @@ class RayEngine:
         address: Of the cluster's head; without it a cluster is started on this machine alone.
         patience: Bounds of all waits.
         threads: CPU threads of each device; by default as many as torch uses here.
+        log_level: Of the devices' logs.
 
     Raises:
         RunError: Ray does not start, or the cluster cannot be reached.
@@ -84,9 +89,11 @@ class RayEngine:
         address: str | None = None,
         patience: Patience | None = None,
         threads: int | None = None,
+        log_level: LogLevel = "info",
     ) -> None:
         self._patience = patience or Patience()
         self._threads = threads or torch.get_num_threads()
+        self._log_level = log_level
         self._health = Health(self._patience)
         self._ledger = Ledger(self._health)
         self._meter = _SentMeter(self.settle)
@@ -202,6 +209,24 @@ class RayEngine:
         """Ask all devices."""
         return self._health.survey()
 
+    def states(self) -> Mapping[str, DeviceState]:
+        """What was heard of all devices."""
+        return self._health.states(self._ledger.done)
+
+    def news(self) -> Mapping[str, News]:
+        """Ask all devices that are not lost."""
+        left = {d: actor for d, actor in self._actors.items() if d not in self._health.lost}
+        asked = {device: actor.news.remote() for device, actor in sorted(left.items())}
+        if asked:
+            limit_s = self._patience.silence_s
+            ray.wait(list(asked.values()), num_returns=len(asked), timeout=limit_s)
+        found = {}
+        for device, ref in asked.items():
+            with suppress(ray.exceptions.RayError):  # a lost device is found elsewhere
+                told = DeviceNews.model_validate_json(ray.get(ref, timeout=0))
+                found[device] = News(told.lines, told.leaving)
+        return found
+
     def close(self) -> None:
         """End all processes of the devices, and the cluster if it was started here."""
         for actor in self._actors.values():
@@ -229,9 +254,13 @@ class RayEngine:
             "resources": {RESOURCE + device: 1.0},
             "num_cpus": 0,
             "max_concurrency": _CONCURRENT_CALLS,
+            # Unique: the name of a process that has ended is free only a while later.
+            "name": f"{RESOURCE}{device}:{uuid.uuid4().hex}",
+            "namespace": NAMESPACE,
         }
         remote: Any = ray.remote(DeviceProcess)
-        return remote.options(**options).remote(device, self._threads, self._patience.frame_s)
+        given = device, self._threads, self._patience.frame_s, self._log_level
+        return remote.options(**options).remote(*given)
 
     def _await_start(self, device: str, actor: Any) -> None:
         try:

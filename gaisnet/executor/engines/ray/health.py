@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Collection, Mapping
-from typing import Any
+from typing import Any, Literal
 
 import ray
 from ray.exceptions import RayActorError, RayError
 
 from gaisnet.executor.engines.base import LostDeviceError
 from gaisnet.executor.engines.ray.patience import Patience
+from gaisnet.schema.watch import DeviceState
 
 __all__ = ["ENDED", "Health"]
 
@@ -34,6 +35,7 @@ class Health:
         self._asked: dict[str, tuple[Any, float]] = {}
         self._answered_s: dict[str, float] = {}
         self._lost: dict[str, str] = {}
+        self._busy: set[str] = set()
 
     @property
     def lost(self) -> Mapping[str, str]:
@@ -43,9 +45,29 @@ class Health:
     def add(self, device: str, actor: Any) -> None:
         """Look after a device whose process has started."""
         self._actors[device] = actor
-        self._answered_s[device] = time.monotonic()
+        self.heard(device)
         self._lost.pop(device, None)
         self._asked.pop(device, None)
+
+    def heard(self, device: str) -> None:
+        """A device has done something."""
+        self._answered_s[device] = time.monotonic()
+
+    def states(self, calls: Mapping[str, int]) -> dict[str, DeviceState]:
+        """What is known of all devices; ``calls`` are those that each has done."""
+        now = time.monotonic()
+        return {
+            device: DeviceState(self._state(device, now), now - heard_s, calls.get(device, 0))
+            for device, heard_s in sorted(self._answered_s.copy().items())
+        }
+
+    def _state(self, device: str, now: float) -> Literal["idle", "computing", "silent", "lost"]:
+        if device in self._lost:
+            return "lost"
+        asked = self._asked.get(device)
+        if asked is not None and now - asked[1] > self._patience.silence_s / _PARTS:
+            return "silent"
+        return "computing" if device in self._busy else "idle"
 
     def lose(self, device: str, why: str) -> None:
         """A device is known to be lost."""
@@ -113,7 +135,8 @@ class Health:
         except RayError as error:
             self._lost[device] = f"it cannot be asked: {error}"
             return
-        self._answered_s[device] = time.monotonic()
+        self.heard(device)
+        (self._busy.add if busy_s > 0 else self._busy.discard)(device)
         limit_s = self._patience.start_s if starting else self._patience.work_s
         if busy_s > limit_s:
             self._lost[device] = f"it has computed for {busy_s:.3g} s, and {limit_s:.3g} s is long"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import ray
 from ray.exceptions import RayActorError, RayError, RayTaskError
 
@@ -28,6 +30,8 @@ class Ledger:
         self._health = health
         self._under_way: dict[Call, None] = {}
         self._failures: list[Failure] = []
+        self.done: Counter[str] = Counter()
+        """Calls that each device has done."""
 
     def enter(self, call: Call) -> Call:
         """Keep account of a call from now on."""
@@ -83,6 +87,8 @@ class Ledger:
         except RayError as error:
             call.receipt = Receipt(failure=Failure.of(error, call.device, call.doing))
         del self._under_way[call]
+        self.done[call.device] += 1
+        self._health.heard(call.device)
         failure = call.receipt.failure
         if failure is None:
             return

@@ -24,6 +24,7 @@ from gaisnet.schema.base import Bytes, NonNegative, Strict
 
 __all__ = [
     "DeviceFacts",
+    "DeviceNews",
     "Failure",
     "Made",
     "Receipt",
@@ -90,6 +91,13 @@ class DeviceFacts(Strict):
             available_bytes=psutil.virtual_memory().available,
             time_s=time.time(),
         )
+
+
+class DeviceNews(Strict):
+    """``engines.base.News`` on its way."""
+
+    lines: tuple[str, ...] = ()
+    leaving: bool = False
 
 
 class Receipt(Strict):

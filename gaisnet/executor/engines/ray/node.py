@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -20,9 +21,18 @@ from gaisnet.executor.engines.ray.settings import RESOURCE, settings
 from gaisnet.schema.files import read_model, sha256_file
 from gaisnet.schema.profile import Profile
 
-__all__ = ["DEVICE_LABEL", "PROFILE_LABEL", "Node", "NodeSpec", "profile_label"]
+__all__ = [
+    "DEVICE_LABEL",
+    "JOIN_VARIABLE",
+    "PROFILE_LABEL",
+    "Node",
+    "NodeSpec",
+    "profile_label",
+]
 
 DEVICE_LABEL, PROFILE_LABEL = "gaisnet-device", "gaisnet-profile"
+JOIN_VARIABLE = "GAISNET_JOIN"
+"""Environment variable of a node's processes: the id of the ``gaisnet join`` that ends them."""
 _LABEL_CHARACTERS = 60
 _LEAST_OBJECT_STORE_BYTES = 80 * 2**20
 _OBJECT_STORE_SHARE = 0.2
@@ -80,7 +90,7 @@ class NodeSpec:
 
     def environment(self, inherited: Mapping[str, str]) -> dict[str, str]:
         """Variables of the node's processes; what the user has set stays."""
-        own = settings(inline=self.inline)
+        own = settings(inline=self.inline) | {JOIN_VARIABLE: str(os.getpid())}
         if self.folder is not None:
             own[FOLDER_VARIABLE] = str(self.folder.resolve())
         return own | dict(inherited) | dict(self.credentials)
