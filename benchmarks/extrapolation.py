@@ -25,6 +25,7 @@ import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Literal
@@ -39,7 +40,7 @@ from gaisnet.profiler import profile_device, profile_model
 from gaisnet.profiler.clock import Instant
 from gaisnet.profiler.statistics import spread_of
 from gaisnet.profiler.timing import Record, Stepper
-from gaisnet.profiler.timing_summary import end_to_end, with_times
+from gaisnet.profiler.timing_summary import end_to_end, step_parts, with_times
 from gaisnet.schema.calibration import CalibrationStep
 from gaisnet.schema.files import canonical_json, read_model
 from gaisnet.schema.model import FullSpec, LoraSpec, ModelSpec, TunableSpec
@@ -191,25 +192,33 @@ class _Bench:
             size: model.example_inputs(size, _TOKENS, 0) for size in _SIZES[side]
         }
         self._records = {size: Record() for size in self._batches}
-        self._calibration: list[Instant] = []
+        self._calibration: tuple[list[Instant], list[Record]] = ([], [])
         for batch in self._batches.values():
             self._stepper.plain(batch)
 
     def turn(self) -> None:
-        """Steps of all batch sizes with and without a clock in them, and one to calibrate by.
+        """Steps of all batch sizes with and without a clock in them, and the same to calibrate by.
 
-        That one and its like in the profile change places every turn: of two steps in a row the
+        Those and their like in the profile change places every turn: of two steps in a row the
         second is a little faster.
         """
         gc.collect()
         for size, batch in self._batches.items():
             record = self._records[size]
-            self._stepper.with_clock(batch, record)
-            lists = [record.steps]
+            works = [partial(self._profiled, batch, record)]
             if self._side == "there" and size == _CALIBRATED_SIZE:
-                lists.insert(len(record.steps) % 2, self._calibration)
-            for steps in lists:
-                steps.append(self._stepper.plain(batch))
+                works.insert(len(record.steps) % 2, partial(self._calibrated, batch))
+            for work in works:
+                work()
+
+    def _profiled(self, batch: Mapping[str, Tensor], record: Record) -> None:
+        self._stepper.with_clock(batch, record)
+        record.steps.append(self._stepper.plain(batch))
+
+    def _calibrated(self, batch: Mapping[str, Tensor]) -> None:
+        plain, clocked = self._calibration
+        clocked.append(self._stepper.clocked(batch))
+        plain.append(self._stepper.plain(batch))
 
     def close(self) -> None:
         """Write the profile's times, and there the calibration step."""
@@ -220,11 +229,11 @@ class _Bench:
         timed = part.model_copy(update={"units": tuple(units), "end_to_end": checks})
         _write(self._stem.with_name(f"{self._stem.name}.json"), Profile(model=timed))
         if self._side == "there":
-            step = _step(part, self._calibration)
+            step = _step(part, *self._calibration)
             _write(self._stem.with_name(f"{self._stem.name}-step.json"), step)
 
 
-def _step(part: ModelPart, runs: list[Instant]) -> CalibrationStep:
+def _step(part: ModelPart, plain: list[Instant], clocked: list[Record]) -> CalibrationStep:
     return CalibrationStep(
         device="there",
         fingerprint=part.fingerprint,
@@ -232,8 +241,9 @@ def _step(part: ModelPart, runs: list[Instant]) -> CalibrationStep:
         optimizer=_OPTIMIZER,
         tokens=part.tokens,
         batch_size=_CALIBRATED_SIZE,
-        step=spread_of([run.wall_s for run in runs]),
-        step_cpu=spread_of([run.cpu_s for run in runs]),
+        step=spread_of([run.wall_s for run in plain]),
+        step_cpu=spread_of([run.cpu_s for run in plain]),
+        parts_cpu=step_parts(clocked),
     )
 
 

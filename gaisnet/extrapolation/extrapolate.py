@@ -2,21 +2,22 @@
 
 Where the model was timed, each measured time is multiplied by the ratio of modelled times, so
 that what the model of time leaves out cancels; where it was not, the modelled times stand alone.
-One measured step of the whole model, if there is one, then scales them all.
+One measured step of the whole model, if there is one, then scales them all: forward, backward
+and update each by its own part of it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from gaisnet.errors import MismatchError
 from gaisnet.extrapolation.seconds import modelled_s, modelled_update_s
 from gaisnet.extrapolation.speeds import Speeds, speeds_of
-from gaisnet.extrapolation.steps import fixed_s, step_s
-from gaisnet.extrapolation.work import DIRECTIONS, Direction, FloatArray
+from gaisnet.extrapolation.steps import fixed_s, step_parts_s, step_s
+from gaisnet.extrapolation.work import DIRECTIONS, Activity, Direction, FloatArray
 from gaisnet.schema.calibration import CalibrationStep
 from gaisnet.schema.profile import (
     DevicePart,
@@ -44,7 +45,8 @@ class _Way:
 
     target: Speeds
     source: Speeds | None
-    factor: float = 1.0
+    factors: Mapping[Activity, float] = field(default_factory=dict)
+    """By what times are multiplied besides, 1 where nothing is said."""
 
     def times(
         self,
@@ -59,7 +61,7 @@ class _Way:
         change in unlike measure."""
         there = modelled_s(self.target, units, direction, batch_size)
         if self.source is None:
-            return self._made(there)
+            return self._made(there, direction)
         here = modelled_s(self.source, units, direction, batch_size)
         there_0 = modelled_s(self.target, units, direction, 0)
         here_0 = modelled_s(self.source, units, direction, 0)
@@ -68,24 +70,32 @@ class _Way:
         new = fixed * _ratio(there_0, here_0) + (medians - fixed) * _ratio(
             there - there_0, here - here_0
         )
-        return self._scaled(measured, new, medians)
+        return self._scaled(measured, new, medians, direction)
 
     def updates(self, units: Sequence[UnitPart]) -> list[Spread]:
         there = modelled_update_s(self.target, units)
         measured = [unit.update_cpu for unit in units]
         if self.source is None or None in measured:
-            return self._made(there)
+            return self._made(there, "update")
         known = [spread for spread in measured if spread is not None]
         medians = np.array([spread.median_s for spread in known])
         ratio = _ratio(there, modelled_update_s(self.source, units))
-        return self._scaled(known, medians * ratio, medians)
+        return self._scaled(known, medians * ratio, medians, "update")
 
-    def _made(self, seconds: FloatArray) -> list[Spread]:
-        return [_spread(self.factor * float(s), 0.0, 1) for s in seconds]
+    def _made(self, seconds: FloatArray, activity: Activity) -> list[Spread]:
+        factor = self.factors.get(activity, 1.0)
+        return [_spread(factor * float(s), 0.0, 1) for s in seconds]
 
-    def _scaled(self, measured: Sequence[Spread], new: FloatArray, old: FloatArray) -> list[Spread]:
+    def _scaled(
+        self,
+        measured: Sequence[Spread],
+        new: FloatArray,
+        old: FloatArray,
+        activity: Activity,
+    ) -> list[Spread]:
         """Spreads grow as their medians do."""
-        ratios = self.factor * np.divide(new, old, out=np.ones_like(new), where=old > 0.0)
+        factor = self.factors.get(activity, 1.0)
+        ratios = factor * np.divide(new, old, out=np.ones_like(new), where=old > 0.0)
         return [
             _spread(r * s.median_s, r * s.spread_s, s.samples)
             for s, r in zip(measured, ratios.tolist(), strict=True)
@@ -135,7 +145,8 @@ def extrapolate(
         _check(model, step)
         taken_s = min(step.step.median_s, step.step_cpu.median_s)
         factor = taken_s / step_s(made, step.batch_size)
-        made = _carried_over(model, _Way(target=way.target, source=way.source, factor=factor))
+        way = replace(way, factors=_factors(made, step))
+        made = _carried_over(model, way)
     told = Extrapolation(
         device=target.name,
         measured_on=None if source is None else source.name,
@@ -163,6 +174,21 @@ def extrapolate_profile(
     return profile.model_copy(update={"device": device, "model": model, "link": None})
 
 
+def _factors(made: ModelPart, step: CalibrationStep) -> dict[Activity, float]:
+    """By what each part's time has to be multiplied for the step to come out as it was taken.
+
+    The parts in the proportions that they were measured in, all together as long as the whole
+    step; without measured parts one factor for all.
+    """
+    taken_s = min(step.step.median_s, step.step_cpu.median_s)
+    now_s = step_parts_s(made, step.batch_size)
+    if step.parts_cpu is None:
+        return dict.fromkeys(now_s, taken_s / sum(now_s.values()))
+    told_s = {part: getattr(step.parts_cpu, part).median_s for part in now_s}
+    scale = taken_s / sum(told_s.values())
+    return {part: scale * told_s[part] / s if s > 0.0 else 1.0 for part, s in now_s.items()}
+
+
 def _carried_over(model: ModelPart, way: _Way) -> ModelPart:
     sizes = [timing.batch_size for timing in model.units[0].timings]
     fixed = {direction: fixed_s(model, direction) for direction in DIRECTIONS}
@@ -186,7 +212,7 @@ def _carried_over(model: ModelPart, way: _Way) -> ModelPart:
         update={
             "units": units,
             "end_to_end": checks,
-            "stage_overhead_s": way.factor * calls * model.stage_overhead_s,
+            "stage_overhead_s": (way.factors.get("forward", 1.0) * calls * model.stage_overhead_s),
         }
     )
 

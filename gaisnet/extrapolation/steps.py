@@ -8,10 +8,10 @@ import numpy as np
 
 from gaisnet.errors import InputError
 from gaisnet.extrapolation.lines import lines_s
-from gaisnet.extrapolation.work import Direction, FloatArray
+from gaisnet.extrapolation.work import Activity, Direction, FloatArray
 from gaisnet.schema.profile import ModelPart, Timing
 
-__all__ = ["fixed_s", "kappa_of", "step_s", "timed_s", "timed_update_s"]
+__all__ = ["fixed_s", "kappa_of", "step_parts_s", "step_s", "timed_s", "timed_update_s"]
 
 
 def timed_s(model: ModelPart, direction: Direction, batch_size: int) -> FloatArray:
@@ -40,9 +40,17 @@ def timed_update_s(model: ModelPart) -> FloatArray | None:
 
 def step_s(model: ModelPart, batch_size: int) -> float:
     """Seconds of a whole training step: forward, backward and update of all units."""
+    return sum(step_parts_s(model, batch_size).values())
+
+
+def step_parts_s(model: ModelPart, batch_size: int) -> dict[Activity, float]:
+    """The same by part."""
     update = timed_update_s(model)
-    passes = timed_s(model, "forward", batch_size) + timed_s(model, "backward", batch_size)
-    return float(passes.sum()) + (float(update.sum()) if update is not None else 0.0)
+    return {
+        "forward": float(timed_s(model, "forward", batch_size).sum()),
+        "backward": float(timed_s(model, "backward", batch_size).sum()),
+        "update": float(update.sum()) if update is not None else 0.0,
+    }
 
 
 def kappa_of(model: ModelPart) -> float:

@@ -16,6 +16,7 @@ __all__ = [
     "KINDS",
     "PRODUCT",
     "UPDATE",
+    "Activity",
     "Direction",
     "FloatArray",
     "Work",
@@ -25,6 +26,7 @@ __all__ = [
 
 FloatArray = npt.NDArray[np.float64]
 Direction = Literal["forward", "backward"]
+Activity = Literal["forward", "backward", "update"]
 DIRECTIONS: tuple[Direction, ...] = ("forward", "backward")
 
 PRODUCT, UPDATE = "product", "update"

@@ -14,6 +14,7 @@ from gaisnet.profiler.device_memory import memory_limit
 from gaisnet.profiler.standins import model_on_meta
 from gaisnet.profiler.statistics import spread_of
 from gaisnet.profiler.timing import time_whole_steps
+from gaisnet.profiler.timing_summary import step_parts
 from gaisnet.progress import Progress, silent
 from gaisnet.schema.calibration import CalibrationStep
 from gaisnet.schema.model import ModelSpec, TunableSpec
@@ -57,7 +58,7 @@ def calibration_step(
     _refuse_too_large(meta.bare, place)
     model = attach(load_model(spec, device=place), tunable, seed=seed)
     show("one step", 0.3)
-    runs = time_whole_steps(
+    plain, clocked = time_whole_steps(
         model, optimizer=optimizer, batch_size=batch_size, tokens=tokens, seed=seed, threads=threads
     )
     show("done", 1.0)
@@ -68,8 +69,9 @@ def calibration_step(
         optimizer=optimizer,
         tokens=measure_cuts(meta, tokens, seed).tokens,
         batch_size=batch_size,
-        step=spread_of([run.wall_s for run in runs]),
-        step_cpu=spread_of([run.cpu_s for run in runs]),
+        step=spread_of([run.wall_s for run in plain]),
+        step_cpu=spread_of([run.cpu_s for run in plain]),
+        parts_cpu=step_parts(clocked),
         threads=threads,
         tool_versions=software_versions(),
     )

@@ -14,11 +14,11 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
+from gaisnet.extrapolation.work import Activity
 from gaisnet.models.foundation import FoundationModel
 from gaisnet.models.stage import make_stage, side_inputs
 from gaisnet.profiler.allocator import measured_peak
@@ -29,7 +29,6 @@ from gaisnet.progress import Progress
 from gaisnet.schema.profile import MeasuredPeak
 
 __all__ = [
-    "Activity",
     "Record",
     "Stepper",
     "lone_unit",
@@ -42,8 +41,6 @@ _WARM_UP = 2
 _FEWEST = 5
 _WHOLE_STEPS = 9
 _MOST = 60
-
-Activity = Literal["forward", "backward", "update"]
 
 
 @dataclass
@@ -120,14 +117,16 @@ def time_whole_steps(
     tokens: int | None,
     seed: int,
     threads: int,
-) -> list[Instant]:
-    """A few whole training steps without a clock in them; arguments as of ``time_steps``."""
+) -> tuple[list[Instant], list[Record]]:
+    """A few whole training steps, by turns without a clock in them and with one, each of the
+    latter in a record of its own; arguments as of ``time_steps``."""
     stepper = Stepper(model, optimizer)
     batch = model.example_inputs(batch_size, tokens, seed)
     with fixed_threads(threads), _no_garbage_collection():
         for _ in range(_WARM_UP):
             stepper.plain(batch)
-        return [stepper.plain(batch) for _ in range(_WHOLE_STEPS)]
+        turns = [(stepper.plain(batch), stepper.clocked(batch)) for _ in range(_WHOLE_STEPS)]
+    return [plain for plain, _ in turns], [clocked for _, clocked in turns]
 
 
 def optimizer_of(parameters: Sequence[nn.Parameter], name: str) -> torch.optim.Optimizer:
@@ -207,6 +206,12 @@ class Stepper:
         self._stage(side, self._hidden[size])
         ticker.mark()
         return ticker.intervals()[0]
+
+    def clocked(self, batch: Mapping[str, Tensor]) -> Record:
+        """One step with a clock in it, by itself."""
+        record = Record()
+        self.with_clock(batch, record)
+        return record
 
     def with_clock(self, batch: Mapping[str, Tensor], record: Record) -> None:
         """One step, its parts noted in ``record``."""

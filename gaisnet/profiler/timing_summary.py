@@ -5,13 +5,16 @@ from __future__ import annotations
 import statistics
 from collections import defaultdict
 from collections.abc import Hashable, Mapping, Sequence
+from typing import get_args
 
+from gaisnet.extrapolation.work import Activity
 from gaisnet.profiler.clock import Instant
 from gaisnet.profiler.statistics import spread_of
-from gaisnet.profiler.timing import Activity, Record
+from gaisnet.profiler.timing import Record
+from gaisnet.schema.calibration import StepParts
 from gaisnet.schema.profile import EndToEnd, Spread, Timing, UnitPart
 
-__all__ = ["end_to_end", "stage_overhead_s", "with_times"]
+__all__ = ["end_to_end", "stage_overhead_s", "step_parts", "with_times"]
 
 _Samples = dict[tuple[Hashable, Activity], list[Instant]]
 
@@ -92,6 +95,18 @@ def _with_times(unit: UnitPart, pools: Mapping[int, _Samples]) -> UnitPart:
     update, update_cpu = _spreads(updates)
     return unit.model_copy(
         update={"timings": tuple(timings), "update": update, "update_cpu": update_cpu}
+    )
+
+
+def step_parts(steps: Sequence[Record]) -> StepParts:
+    """CPU time of the parts of whole steps, each step in a record of its own."""
+    totals = {what: [_spent_s(step, what) for step in steps] for what in get_args(Activity)}
+    return StepParts(**{what: spread_of(seconds) for what, seconds in totals.items()})
+
+
+def _spent_s(step: Record, activity: Activity) -> float:
+    return sum(
+        run.cpu_s for (_, what), runs in step.parts.items() if what == activity for run in runs
     )
 
 

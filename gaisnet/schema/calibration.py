@@ -10,7 +10,16 @@ from gaisnet.schema.base import PositiveCount, Sha256, Strict
 from gaisnet.schema.model import TunableSpec
 from gaisnet.schema.profile import Spread
 
-__all__ = ["CalibrationStep"]
+__all__ = ["CalibrationStep", "StepParts"]
+
+
+class StepParts(Strict):
+    """What a step consists of, over all units. Devices differ in unlike measure in each: a pass
+    hangs on products, an update on memory."""
+
+    forward: Spread
+    backward: Spread
+    update: Spread
 
 
 class CalibrationStep(Strict):
@@ -31,5 +40,7 @@ class CalibrationStep(Strict):
     """Forward, backward and update of the whole model, by the clock."""
     step_cpu: Spread
     """The same in process CPU time."""
+    parts_cpu: StepParts | None = None
+    """CPU time of the step's parts; none in files of earlier versions."""
     threads: PositiveCount = 1
     tool_versions: dict[str, str] = Field(default_factory=dict)

@@ -9,6 +9,8 @@ from hypothesis import strategies as st
 
 from gaisnet.errors import InputError, MismatchError
 from gaisnet.extrapolation import extrapolate, extrapolate_profile, modelled_s, speeds_of, step_s
+from gaisnet.extrapolation.steps import step_parts_s
+from gaisnet.schema.calibration import StepParts
 from gaisnet.schema.model import FullSpec
 from gaisnet.schema.profile import Profile
 from tests.extrapolation.synthetic import (
@@ -104,6 +106,20 @@ def test_one_step_there_fixes_the_step_and_scales_all_else_alike() -> None:
     assert made.extrapolation.calibrated_batch_size == 4
     assert made.end_to_end[1].step_cpu.median_s == pytest.approx(100.0)
     assert made.stage_overhead_s == pytest.approx(factor * plain.stage_overhead_s)
+
+
+def test_a_step_that_was_timed_in_parts_scales_each_part_by_its_own() -> None:
+    measured, there = timed(make_model(), SECONDS, 1.2), make_device(speed=0.3)
+    parts = StepParts(forward=spread(10.0), backward=spread(30.0), update=spread(40.0))
+    made = extrapolate(measured, there, HERE, make_step(100.0, parts_cpu=parts))
+    assert step_parts_s(made, 4) == pytest.approx(
+        {"forward": 12.5, "backward": 37.5, "update": 50.0}
+    )
+    assert step_s(made, 4) == pytest.approx(100.0)
+    forward = [unit.timings[1].forward_cpu.median_s for unit in made.units]
+    plain = extrapolate(measured, there, HERE)
+    before = [unit.timings[1].forward_cpu.median_s for unit in plain.units]
+    assert np.array(forward) / forward[0] == pytest.approx(np.array(before) / before[0])
 
 
 def test_a_step_on_several_threads_counts_by_the_clock() -> None:
