@@ -13,9 +13,10 @@ import tempfile
 from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
-from statistics import median
+from statistics import mean, median
 from typing import Any
 
+import numpy as np
 import torch
 import transformers
 from rich.console import Console
@@ -34,6 +35,14 @@ __all__ = ["Row", "main", "measure"]
 
 ALPHAS = (math.inf, 1.0, 0.1)
 SEEDS = (0, 1, 2, 3, 4)
+GROUPINGS: dict[str, dict[str, Any]] = {
+    "mix": {"policy": "mix"},
+    "similar": {"policy": "similar"},
+    "labels ignored": {"label_weight": 0.0},
+}
+"""Ways to cluster the owners: labels balanced, like with like, by speed and distance only."""
+_USUAL = {"policy": "mix", "label_weight": 1.0}
+CLUSTERS = (2, 4)
 SCHEMES = ("hfsl", "fl", "sl", "sfl-v1", "sfl-v2", "central")
 COMMAND = "make experiments"
 MEBIBYTE = 2**20
@@ -58,6 +67,20 @@ seeds, and each of them; a seed decides the held-out digits, the deal, the new h
 | owners | skew | median | seeds 0 to 4 |
 |---|---|---:|---|
 {skews}
+
+## Clustering
+
+What the policy of clustering does to accuracy: α = 0.1, five seeds, owners of a cluster take
+turns, and all devices have all their memory, so that any may be clustered with any other. `mix`:
+the labels of each cluster like those of the fleet; `similar`: like with like; `labels ignored`:
+by speed and distance only. Distance: the labels of a cluster from the fleet's, total variation,
+mean over clusters and seeds.
+
+| clusters | policy | distance | median | seeds 0 to 4 |
+|---|---|---:|---:|---|
+{clusterings}
+
+{finding}
 
 ## Schemes
 
@@ -92,6 +115,8 @@ class Row:
     """Tensor data over all links in all rounds."""
     round_s: float
     """On the fleet's virtual clock."""
+    label_distance: float
+    """Of a cluster's labels from the fleet's, total variation; mean over clusters."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -103,8 +128,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     transformers.utils.logging.disable_progress_bar()
     torch.set_num_threads(1)
     skews = [_told(console, s) for s in _skew_settings()]
+    clusterings = [_told(console, s) for s in _clustering_settings()]
     schemes = [_told(console, s) for s in _scheme_settings()]
-    write_atomic(options.output, _document(skews, schemes), force=True)
+    write_atomic(options.output, _document(skews, clusterings, schemes), force=True)
     console.print(f"written to {options.output}")
     return 0
 
@@ -138,7 +164,20 @@ def _row(setting: Setting, outcome: Outcome) -> Row:
         server_bytes=max(needs[False]),
         sent_bytes=sum(link.payload_bytes for r in outcome.rounds for link in r.traffic),
         round_s=last.virtual_s,
+        label_distance=_label_distance(outcome),
     )
+
+
+def _label_distance(outcome: Outcome) -> float:
+    counts = {
+        device.id: np.array(device.data.label_histogram, dtype=np.float64)
+        for device in outcome.fleet.devices
+        if device.data is not None and device.data.label_histogram is not None
+    }
+    clusters = [sum(counts[o.device] for o in c.owners) for c in outcome.plan.clusters]
+    everything = sum(clusters)
+    apart = [np.abs(c / c.sum() - everything / everything.sum()).sum() / 2 for c in clusters]
+    return float(np.mean(apart))
 
 
 def _told(console: Console, setting: Setting) -> Row:
@@ -158,6 +197,18 @@ def _skew_settings() -> list[Setting]:
         dataclasses.replace(_last_only(), alpha=alpha, seed=seed, **changes)
         for changes in ({}, merged)
         for alpha in ALPHAS
+        for seed in SEEDS
+    ]
+
+
+def _clustering_settings() -> list[Setting]:
+    """Any owner may be with any other, since memory is no matter."""
+    return [
+        dataclasses.replace(
+            _last_only(), memory="ample", clusters=clusters, seed=seed, **GROUPINGS[grouping]
+        )
+        for clusters in CLUSTERS
+        for grouping in GROUPINGS
         for seed in SEEDS
     ]
 
@@ -184,7 +235,7 @@ def _last_only() -> Setting:
     return Setting(eval_every=Setting().rounds)
 
 
-def _document(skews: Sequence[Row], schemes: Sequence[Row]) -> str:
+def _document(skews: Sequence[Row], clusterings: Sequence[Row], schemes: Sequence[Row]) -> str:
     settings, packages = Setting(), ("gaisnet", "torch", "transformers", "peft", "scikit-learn")
     versions = ", ".join(f"{name} {version(name)}" for name in packages)
     return DOCUMENT.format(
@@ -193,6 +244,8 @@ def _document(skews: Sequence[Row], schemes: Sequence[Row]) -> str:
         local_steps=settings.local_steps,
         batch_size=settings.batch_size,
         skews="\n".join(_skew_lines(skews)),
+        clusterings="\n".join(_clustering_lines(clusterings)),
+        finding=_finding(clusterings),
         schemes="\n".join(map(_scheme_line, schemes)),
         versions=versions,
     )
@@ -208,6 +261,42 @@ def _skew_lines(rows: Sequence[Row]) -> list[str]:
             middle = median(row.accuracy for row in found)
             lines.append(f"| {intra} | {skew} | **{middle:.1%}** | {each} |")
     return lines
+
+
+def _grouped(rows: Sequence[Row], clusters: int, grouping: str) -> list[Row]:
+    return [
+        row
+        for row in rows
+        if row.setting.clusters == clusters
+        and all(getattr(row.setting, k) == v for k, v in (_USUAL | GROUPINGS[grouping]).items())
+    ]
+
+
+def _clustering_lines(rows: Sequence[Row]) -> list[str]:
+    lines = []
+    for clusters in CLUSTERS:
+        for grouping in GROUPINGS:
+            found = _grouped(rows, clusters, grouping)
+            each = " ".join(f"{row.accuracy:.1%}" for row in found)
+            apart = mean(row.label_distance for row in found)
+            middle = median(row.accuracy for row in found)
+            lines.append(f"| {clusters} | {grouping} | {apart:.2f} | **{middle:.1%}** | {each} |")
+    return lines
+
+
+def _finding(rows: Sequence[Row]) -> str:
+    """In how many pairs of equal seeds and numbers of clusters mixing did better than likeness."""
+    pairs = [
+        (a.accuracy, b.accuracy)
+        for n in CLUSTERS
+        for a, b in zip(_grouped(rows, n, "mix"), _grouped(rows, n, "similar"), strict=True)
+    ]
+    gain = mean(a - b for a, b in pairs)
+    return (
+        f"`mix` is better than `similar` for {sum(a > b for a, b in pairs)} of {len(pairs)} seeds "
+        f"and worse for {sum(a < b for a, b in pairs)}; the mean difference is "
+        f"{100 * gain:+.1f} percentage points."
+    )
 
 
 def _scheme_line(row: Row) -> str:

@@ -59,6 +59,9 @@ class Setting:
     intra: str = "sequential"
     memory: str = "scaled"
     eval_every: int = 1
+    clusters: int = len(SITES)
+    policy: str = "mix"
+    label_weight: float = 1.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -160,7 +163,7 @@ def _job_document(setting: Setting) -> dict[str, Any]:
             "intra": setting.intra,
             "eval_every": setting.eval_every,
         },
-        "clustering": {"clusters": len(SITES)},
+        "clustering": _clustering(setting),
         "constraints": {"forbidden_devices": list(CLOUD)},
         "evaluation": "heldout/all.safetensors",
         "services": [_service(site) for site in SITES],
@@ -168,6 +171,13 @@ def _job_document(setting: Setting) -> dict[str, Any]:
         "inference_share": 0.2,
         "seed": setting.seed,
     }
+
+
+def _clustering(setting: Setting) -> dict[str, Any]:
+    usual = Setting()
+    chosen = {"policy": setting.policy, "label_weight": setting.label_weight}
+    told = {key: value for key, value in chosen.items() if value != getattr(usual, key)}
+    return {"clusters": setting.clusters, **told}
 
 
 def _service(site: str) -> dict[str, Any]:

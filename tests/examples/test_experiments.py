@@ -21,6 +21,7 @@ def row(accuracy: float, **changes: object) -> Row:
         server_bytes=2**20,
         sent_bytes=2**19,
         round_s=0.5,
+        label_distance=0.25,
     )
 
 
@@ -29,6 +30,13 @@ def test_every_skew_is_run_with_five_seeds_and_both_kinds_of_owners() -> None:
     assert ran == {(i, a, s) for i in ("sequential", "merge") for a in ALPHAS for s in SEEDS}
     assert {math.inf, 0.1} <= set(ALPHAS)
     assert len(SEEDS) == 5
+
+
+def test_every_way_to_cluster_is_run_with_every_seed() -> None:
+    ran = experiments._clustering_settings()
+    assert len(ran) == len(set(ran)) == len(SEEDS) * len(experiments.CLUSTERS) * 3
+    assert {s.policy for s in ran} == {"mix", "similar"}
+    assert {s.label_weight for s in ran} == {0.0, 1.0}
 
 
 def test_every_scheme_is_run_on_the_same_data() -> None:
@@ -47,8 +55,18 @@ def test_the_page_gives_the_median_and_every_seed() -> None:
         for alpha in ALPHAS
         for seed, accuracy in enumerate(accuracies)
     ]
-    page = experiments._document(rows, [row(0.25, scheme="fl")])
-    assert page.count("| **70.0%** | 50.0% 90.0% 60.0% 80.0% 70.0% |") == 6
+    grouped = [
+        row(accuracy - (0.1 if "similar" in changes.values() else 0.0), clusters=n, **changes)
+        for n in experiments.CLUSTERS
+        for changes in experiments.GROUPINGS.values()
+        for accuracy in accuracies
+    ]
+    page = experiments._document(rows, grouped, [row(0.25, scheme="fl")])
+    assert page.count("| 0.25 | **60.0%** | 40.0% 80.0% 50.0% 70.0% 60.0% |") == 2
+    assert "| 4 | labels ignored | 0.25 | **70.0%** |" in page
+    assert "better than `similar` for 10 of 10 seeds and worse for 0" in page
+    assert "+10.0 percentage points" in page
+    assert page.count("| **70.0%** | 50.0% 90.0% 60.0% 80.0% 70.0% |") == 6 + 4
     assert "| sequential | even (IID) |" in page
     assert "| merge | α = 0.1 |" in page
     assert "| fl | 25.0% | 3.0 | 1.0 | 0.5 | 0.50 |" in page
@@ -64,4 +82,5 @@ def test_a_run_is_measured_from_its_own_files(
     assert 0.0 < found.accuracy < 1.0
     assert found.sent_bytes > 0
     assert found.round_s > 0.0
+    assert 0.0 <= found.label_distance <= 1.0
     assert 0 < found.end_device_bytes <= 3.5 * 2**20, "what the largest of them has"
