@@ -1,11 +1,12 @@
-"""The mixed-integer program with tangents (Kelley): its bound holds for the real problem.
+"""Fractional routing as a mixed-integer program with tangents (Kelley): its bound holds for the
+real problem.
 
-    y_p in {0,1}      the pair is served; each group by exactly one pair (single-homed)
-    x_p <= λ_g y_p    arrivals; x_p = λ_g y_p if single-homed
+    y_p in {0,1}      the pair is served
+    x_p <= λ_g y_p    arrivals
     φ_p, a_c          shares, Σ φ_p + a_c <= 1 per resource
     φ_p speed_p >= x_p + θ_g y_p
     t_p >= tangents of y T(μ/y, x/y)        mean sojourn, as perspective: tight for fractional y
-    Σ t_p <= slo_g y_p,   D_g >= Σ t_p
+    Σ t_p <= slo_g y_p,   D_g >= Σ t_p of each pair
     r_c <= tangents of 1/(v/a + w/b),   u_c <= tangents of U_c
     h_dc >= y_p,   Σ_d memory_d h_dc <= memory_c
 
@@ -17,7 +18,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from itertools import chain
 from typing import Any
 
 import highspy
@@ -130,7 +130,7 @@ class Master:
         self._row(terms, at_least=1.0 - len(chosen))
 
     def _row(self, terms: Iterable[tuple[Any, float]], *, at_least: float) -> None:
-        self._model += pulp.LpAffineExpression(_merged(terms)) >= at_least
+        self._model += pulp.LpAffineExpression(list(terms)) >= at_least
 
     def _variable(self, name: str, upper: float | None = None, *, whole: bool = False) -> Any:
         kind = pulp.LpInteger if whole else pulp.LpContinuous
@@ -141,14 +141,11 @@ class Master:
         instance, pairs = self._instance, self._instance.pairs
         count = range(len(pairs))
         self._served = [self._variable(f"y_{p}", 1.0, whole=True) for p in count]
-        self._part = self._served
-        if not instance.single:
-            self._part = [self._variable(f"x_{p}", 1.0) for p in count]
+        self._part = [self._variable(f"x_{p}", 1.0) for p in count]
         self._share = [[self._variable(f"s_{p}_{q}", 1.0) for q in range(2)] for p in count]
         self._sojourn: dict[tuple[int, int], Any] = {}
         for p in count:
-            if not instance.single:
-                self._row([(self._served[p], 1.0), (self._part[p], -1.0)], at_least=0.0)
+            self._row([(self._served[p], 1.0), (self._part[p], -1.0)], at_least=0.0)
             for q in range(2):
                 self._add_queue(p, q)
             times = [(self._sojourn[p, q], -1.0) for q in range(2) if (p, q) in self._sojourn]
@@ -167,7 +164,7 @@ class Master:
         self._row([(self._served[p], 1.0), (self._share[p][queue], -1.0)], at_least=0.0)
         if timed:
             self._sojourn[p, queue] = self._variable(f"t_{p}_{queue}")
-            start = max(least, 0.01 * (speed - arrivals) if self._instance.single else 0.01 * speed)
+            start = max(least, 0.01 * speed)
             for step in STEPS:
                 self._cut_sojourn(p, queue, start * step, arrivals)
 
@@ -201,13 +198,9 @@ class Master:
                 continue
             slowest = self._variable(f"d_{g}")
             self._cost.append((slowest, float(instance.weight[g]) / instance.size * SCALE))
-            times = [
-                [(self._sojourn[p, q], -1.0) for q in range(2) if (p, q) in self._sojourn]
-                for p in mine
-            ]
-            rows = [list(chain(*times))] if instance.single else times
-            for row in rows:
-                self._row([(slowest, 1.0), *row], at_least=0.0)
+            for p in mine:
+                times = [(self._sojourn[p, q], -1.0) for q in range(2) if (p, q) in self._sojourn]
+                self._row([(slowest, 1.0), *times], at_least=0.0)
 
     def _add_memory(self) -> None:
         """Modules of a domain count once per cluster."""
@@ -312,11 +305,3 @@ class Master:
 def _rate(load: Tuning, a: float, b: float) -> float:
     times = [part / share for part, share in zip(load.parts, (a, b), strict=True) if part > 0.0]
     return 1.0 / (max(times) if load.overlapped else sum(times))
-
-
-def _merged(terms: Iterable[tuple[Any, float]]) -> list[tuple[Any, float]]:
-    """Terms of one variable become one (y and x are one if single-homed): PuLP keeps the last."""
-    total: dict[Any, float] = {}
-    for variable, factor in terms:
-        total[variable] = total.get(variable, 0.0) + factor
-    return list(total.items())
