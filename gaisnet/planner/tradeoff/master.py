@@ -138,7 +138,7 @@ class Master:
 
     def _add_pairs(self) -> None:
         """Variables and queues of all pairs."""
-        instance, pairs = self._instance, self._instance.pairs
+        pairs = self._instance.pairs
         count = range(len(pairs))
         self._served = [self._variable(f"y_{p}", 1.0, whole=True) for p in count]
         self._part = [self._variable(f"x_{p}", 1.0) for p in count]
