@@ -12,15 +12,19 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from gaisnet.executor.facts import ModelFacts
+from gaisnet.executor.settings import Settings
 from gaisnet.models import FoundationModel
 from gaisnet.schema.base import Count, Identifier, PositiveCount, Sha256, Strict
 from gaisnet.schema.job import Compression, OptimizerSpec, PrivacySpec, UpdateGateSpec
 from gaisnet.schema.model import ModelSpec, TunableSpec
+from gaisnet.schema.plan import ClusterPlan
 
 __all__ = [
     "FOLDER_VARIABLE",
     "Blueprint",
     "BodyBlueprint",
+    "ConductorBlueprint",
     "CoordinatorBlueprint",
     "DataSource",
     "DeviceFile",
@@ -131,6 +135,16 @@ class CoordinatorBlueprint(_Blueprint):
     gate: UpdateGateSpec = UpdateGateSpec()
 
 
+class ConductorBlueprint(Strict):
+    """``conductor.Conductor``."""
+
+    kind: Literal["conductor"] = "conductor"
+    clusters: tuple[ClusterPlan, ...]
+    """Those of its edge."""
+    facts: ModelFacts
+    settings: Settings
+
+
 class BodyBlueprint(_Blueprint):
     """``inference.body.BodyServer``."""
 
@@ -172,6 +186,7 @@ class ProbeBlueprint(_Blueprint):
 Blueprint = Annotated[
     HolderBlueprint
     | CoordinatorBlueprint
+    | ConductorBlueprint
     | BodyBlueprint
     | EntryBlueprint
     | ModulesBlueprint

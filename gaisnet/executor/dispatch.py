@@ -1,94 +1,69 @@
-"""Issues calls and frames to an engine, and tells an observer what each of them was.
+"""Issues calls and frames to an engine, and keeps a journal of what each of them was.
 
-The algorithms speak to a ``Dispatcher`` alone; keeping virtual time is the observer's business.
+The algorithms speak to a ``Dispatcher`` alone; virtual time is made of the journal, elsewhere.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
 
+from gaisnet.errors import RunError
 from gaisnet.executor.engines.base import Address, Engine, Parcel, Reply
 from gaisnet.executor.frames import Buffer
+from gaisnet.executor.journal import Computed, Entry, Journal, Moved, Waited, Work
 
-__all__ = ["Direction", "Dispatcher", "Measured", "Observer", "Work"]
-
-Measured = Callable[[], float | None]
-"""Tells seconds, or that nobody knows them."""
-Direction = Literal["forward", "backward", "turn", "update"]
-"""``turn``: forward and backward at once, as the last stage does; ``update``: the step."""
-
-
-@dataclass(frozen=True, slots=True)
-class Work:
-    """What a call computes."""
-
-    direction: Direction
-    first_unit: int
-    last_unit: int
-    samples: int
-
-
-class Observer(Protocol):
-    """Keeps account of tasks; ``after`` are the ids of those that must be done before."""
-
-    def computed(self, device: str, work: Work, after: Sequence[int], measured_s: Measured) -> int:
-        """A device computed; returns the task's id. How long it took may be asked for later."""
-
-    def moved(self, sender: str, receiver: str, frame_bytes: int, after: Sequence[int]) -> int:
-        """A frame went over a link; returns the task's id."""
-
-    def waited(self, after: Sequence[int]) -> int:
-        """Something that takes no time happened after ``after``; returns the task's id."""
-
-
-_Entry = Callable[[Observer, Sequence[int]], int]
-"""Tells an observer of a task, given its ids of those before, and returns its id."""
+__all__ = ["Dispatcher"]
 
 
 class Dispatcher:
-    """An engine, with dependencies kept for an observer.
+    """An engine, with dependencies kept for a journal.
 
     A call depends on the frames that it takes, on the calls before it that have a key in common
-    with it (a stage does one thing after the other), and on what was read in its scope: whoever
-    runs the algorithm goes on only when it has read.
+    with it (a stage does one thing after the other), and on what was read: whoever runs the
+    algorithm goes on only when it has read.
     """
 
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
-        self._observer: Observer | None = None
-        self._journal: list[_Entry] = []
+        self._recording = False
+        self._notes: list[Callable[[], Entry]] = []
         self._last: dict[tuple[Address, str], int] = {}
-        self._scope: str | None = None
-        self._read: dict[str, int] = {}
+        self._read: int | None = None
 
-    def observe(self, observer: Observer | None) -> None:
-        """Keep account with ``observer`` from now on; nothing before it counts.
-
-        The one before is told now of all that was issued since: while an engine is at work,
-        nobody waits to learn how large a frame is.
-        """
-        if self._observer is not None:
-            _tell(self._observer, self._journal)
-        self._observer, self._journal = observer, []
+    def record(self) -> None:
+        """Keep a journal from now on; nothing before it counts."""
+        self._recording, self._notes, self._read = True, [], None
         self._last.clear()
-        self._read.clear()
 
-    @contextmanager
-    def scope(self, name: str) -> Iterator[None]:
-        """What is called within belongs to one thread of the algorithm, e.g. to a cluster."""
-        outer, self._scope = self._scope, name
-        try:
-            yield
-        finally:
-            self._scope = outer
+    def journal(self) -> Journal:
+        """What was done since ``record``, which ends here.
+
+        Sizes and times are asked for only now: while an engine is at work, nobody waits to learn
+        how large a frame is.
+        """
+        notes, self._notes, self._recording = self._notes, [], False
+        last = tuple((a.device, a.service, key, task) for (a, key), task in self._last.items())
+        return Journal(tuple(note() for note in notes), last)
+
+    def join(self, journal: Journal) -> None:
+        """Take in what somebody else has recorded meanwhile; later calls come after it."""
+        if not self._recording:
+            return
+        base = len(self._notes)
+        for entry in journal.entries:
+            moved = replace(entry, after=tuple(task + base for task in entry.after))
+            self._notes.append(lambda moved=moved: moved)  # type: ignore[misc]
+        for device, service, key, task in journal.last:
+            place = Address(device, service), key
+            known = self._last.get(place)
+            self._last[place] = task + base if known is None else self._wait(known, task + base)
 
     def read(self, reply: Reply) -> Mapping[str, Any]:
-        """The values of a reply; later calls of the scope are issued when they are there."""
-        if self._scope is not None and reply.task is not None:
-            self._read[self._scope] = self._wait(self._read.get(self._scope), reply.task)
+        """The values of a reply; later calls are issued when they are there."""
+        if reply.task is not None:
+            self._read = self._wait(self._read, reply.task)
         return reply.values
 
     def call(
@@ -103,19 +78,17 @@ class Dispatcher:
     ) -> Reply:
         """``Engine.call``; ``keys`` name the parts of the service (stages) that it concerns."""
         reply = self.engine.call(address, method, *arguments, parcels=parcels, makes=makes)
-        if self._observer is not None:
+        if self._recording:
             self._note(address, parcels, keys, work, reply)
         return reply
 
     def send(self, parcel: Parcel, receiver: Address) -> Parcel:
         """``Engine.send``."""
         sent = self.engine.send(parcel, receiver)
-        if self._observer is not None:
-            after = _known([parcel.task])
+        if self._recording:
             sender, there, size = parcel.address.device, receiver.device, parcel.size()
-            sent.task = self._enter(
-                lambda observer, ids: observer.moved(sender, there, size(), _of(ids, after))
-            )
+            after = _known(parcel.task)
+            sent.task = self._enter(lambda: Moved(sender, there, size(), after))
         return sent
 
     def fetch(self, parcel: Parcel) -> Buffer:
@@ -131,40 +104,33 @@ class Dispatcher:
         reply: Reply,
     ) -> None:
         before = [self._last.get((address, key)) for key in keys]
-        before.append(self._read.get(self._scope or ""))
-        after = _known([*(parcel.task for parcel in parcels), *before])
+        after = _known(*(parcel.task for parcel in parcels), *before, self._read)
         if work is None:
             task = self._wait(*after)
         else:
-            measured_s = reply.work_s
-            task = self._enter(
-                lambda observer, ids: observer.computed(
-                    address.device, work, _of(ids, after), measured_s
-                )
-            )
+            device, work_s = address.device, reply.work_s
+            task = self._enter(lambda: Computed(device, work, after, _unless_lost(work_s)))
         self._last.update({(address, key): task for key in keys})
         reply.task = task
         for parcel in reply.parcels:
             parcel.task = task
 
     def _wait(self, *before: int | None) -> int:
-        after = _known(before)
-        return self._enter(lambda observer, ids: observer.waited(_of(ids, after)))
+        after = _known(*before)
+        return self._enter(lambda: Waited(after))
 
-    def _enter(self, entry: _Entry) -> int:
-        self._journal.append(entry)
-        return len(self._journal) - 1
-
-
-def _tell(observer: Observer, journal: Sequence[_Entry]) -> None:
-    ids: list[int] = []
-    for entry in journal:
-        ids.append(entry(observer, ids))
+    def _enter(self, note: Callable[[], Entry]) -> int:
+        self._notes.append(note)
+        return len(self._notes) - 1
 
 
-def _of(ids: Sequence[int], tasks: Sequence[int]) -> list[int]:
-    return [ids[task] for task in tasks]
+def _known(*tasks: int | None) -> tuple[int, ...]:
+    return tuple(task for task in tasks if task is not None)
 
 
-def _known(tasks: Sequence[int | None]) -> list[int]:
-    return [task for task in tasks if task is not None]
+def _unless_lost(work_s: Callable[[], float | None]) -> float | None:
+    """A device that is lost by now tells nothing."""
+    try:
+        return work_s()
+    except RunError:
+        return None

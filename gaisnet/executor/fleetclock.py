@@ -1,4 +1,4 @@
-"""An observer that keeps the fleet's time: cost model for durations, virtual clock for queues."""
+"""The fleet's time of what was done: cost model for durations, virtual clock for queues."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import astuple
 from math import fsum, isinf
 
-from gaisnet.errors import MismatchError, RunError
-from gaisnet.executor.dispatch import Measured, Work
+from gaisnet.errors import MismatchError
+from gaisnet.executor.journal import Computed, Entry, Journal, Moved, Work
 from gaisnet.executor.simulate import VirtualClock
 from gaisnet.planner.cost import CostModel
 from gaisnet.schema.run import MoveTime, WorkTime
@@ -26,22 +26,37 @@ class FleetClock:
     def __init__(self, cost: CostModel) -> None:
         self._cost = cost
         self._clock = VirtualClock()
-        self._passes: list[tuple[str, Work, float, Measured]] = []
+        self._passes: list[tuple[str, Work, float, float | None]] = []
         self._frames: list[tuple[str, str, int, float]] = []
 
-    def computed(self, device: str, work: Work, after: Sequence[int], measured_s: Measured) -> int:
-        """A pass of some units on a device, or their optimizer's step."""
-        span = work.first_unit, work.last_unit
-        seconds = self._cost.work_s(device, work.direction, *span, work.samples)
-        self._passes.append((device, work, seconds, measured_s))
-        return self._clock.compute(device, seconds, after)
-
-    def moved(self, sender: str, receiver: str, frame_bytes: int, after: Sequence[int]) -> int:
-        """A frame, its header included, on a link.
+    def keep(self, journal: Journal) -> None:
+        """Take in what was done.
 
         Raises:
-            MismatchError: The fleet has no such link.
+            MismatchError: The fleet has no link for a frame.
         """
+        ids: list[int] = []
+        for entry in journal.entries:
+            ids.append(self._task(entry, [ids[task] for task in entry.after]))
+
+    def _task(self, entry: Entry, after: Sequence[int]) -> int:
+        if isinstance(entry, Computed):
+            return self._computed(entry, after)
+        if isinstance(entry, Moved):
+            return self._moved(entry, after)
+        return self._clock.delay(0.0, after)  # a point in time, e.g. an average being complete
+
+    def _computed(self, entry: Computed, after: Sequence[int]) -> int:
+        """A pass of some units on a device, or their optimizer's step."""
+        work = entry.work
+        span = work.first_unit, work.last_unit
+        seconds = self._cost.work_s(entry.device, work.direction, *span, work.samples)
+        self._passes.append((entry.device, work, seconds, entry.measured_s))
+        return self._clock.compute(entry.device, seconds, after)
+
+    def _moved(self, entry: Moved, after: Sequence[int]) -> int:
+        """A frame, its header included, on a link."""
+        sender, receiver, frame_bytes = entry.sender, entry.receiver, entry.frame_bytes
         seconds = self._cost.transfer_s(sender, receiver, frame_bytes)
         if isinf(seconds):
             raise MismatchError(
@@ -51,19 +66,15 @@ class FleetClock:
         self._frames.append((sender, receiver, frame_bytes, seconds))
         return self._clock.transfer(sender, receiver, seconds, after)
 
-    def waited(self, after: Sequence[int]) -> int:
-        """A point in time, e.g. an average being complete."""
-        return self._clock.delay(0.0, after)
-
     def elapsed_s(self) -> float:
         """Virtual seconds from the first task to the end of the last."""
         return self._clock.replay().makespan_s
 
     def work(self) -> tuple[WorkTime, ...]:
-        """What every device computed, passes of the same kind together; waits for all of them."""
+        """What every device computed, passes of the same kind together."""
         groups: defaultdict[tuple[str, Work], list[tuple[float, float | None]]] = defaultdict(list)
         for device, work, seconds, measured_s in self._passes:
-            groups[device, work].append((seconds, _known(measured_s)))
+            groups[device, work].append((seconds, measured_s))
         return tuple(
             _work_time(*key, groups[key])
             for key in sorted(groups, key=lambda k: (k[0], astuple(k[1])))
@@ -85,14 +96,6 @@ class FleetClock:
             )
             for (sender, receiver, size), seconds in sorted(groups.items())
         )
-
-
-def _known(measured_s: Measured) -> float | None:
-    """A device that is lost by now tells nothing."""
-    try:
-        return measured_s()
-    except RunError:
-        return None
 
 
 def _work_time(device: str, work: Work, times: list[tuple[float, float | None]]) -> WorkTime:

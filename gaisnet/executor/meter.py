@@ -45,6 +45,14 @@ class Meter:
         count.payload_bytes += payload_bytes
         count.frame_bytes += frame_bytes
 
+    def put(self, traffic: Iterable[LinkTraffic]) -> None:
+        """Add what somebody else has counted."""
+        for link in traffic:
+            count = self._counts.setdefault((link.sender, link.receiver), _Count())
+            count.frames += link.frames
+            count.payload_bytes += link.payload_bytes
+            count.frame_bytes += link.frame_bytes
+
     def take(self) -> tuple[LinkTraffic, ...]:
         """What was counted since the last call, by sender and receiver; counting starts anew."""
         counts, self._counts = self._counts, {}

@@ -13,8 +13,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from gaisnet.executor.chain import Chain, Stop
-from gaisnet.executor.dispatch import Direction, Dispatcher, Work
+from gaisnet.executor.dispatch import Dispatcher
 from gaisnet.executor.engines.base import Parcel, Reply
+from gaisnet.executor.journal import Direction, Work
 from gaisnet.executor.mailbox import Moment
 from gaisnet.executor.tasks import BatchRef, Pass
 

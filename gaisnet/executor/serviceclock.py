@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from gaisnet.executor.blueprints import Blueprint, ModelSource
-from gaisnet.executor.engines.base import Address, Engine, News, Parcel, Reply
+from gaisnet.executor.engines.base import Address, Engine, News, Outcome, Parcel, Reply
 from gaisnet.executor.frames import Buffer
 from gaisnet.executor.inference import ServiceChain
 from gaisnet.executor.meter import Meter
@@ -94,6 +94,10 @@ class ServiceClock:
     def fetch(self, parcel: Parcel) -> Buffer:
         """As the engine does."""
         return self._engine.fetch(parcel)
+
+    def together(self, tasks: Sequence[Callable[[Engine], Outcome]]) -> list[Outcome]:
+        """One after the other."""
+        return [task(self) for task in tasks]
 
     def settle(self) -> None:
         """As the engine does."""

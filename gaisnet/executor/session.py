@@ -17,12 +17,13 @@ from gaisnet.executor.engines import Engine
 from gaisnet.executor.evaluate import Evaluation, Evaluator
 from gaisnet.executor.export import export_adapter, frozen_sha256
 from gaisnet.executor.facts import ModelFacts
-from gaisnet.executor.finetune import FineTuner, Settings
+from gaisnet.executor.finetune import FineTuner
 from gaisnet.executor.fleetclock import FleetClock
 from gaisnet.executor.planfiles import PlanFiles, check_model
 from gaisnet.executor.privacy import epsilon_spent
 from gaisnet.executor.relay import GENERAL
 from gaisnet.executor.rundata import data_sources, load_held_out
+from gaisnet.executor.settings import Settings
 from gaisnet.executor.snapshot import Snapshots
 from gaisnet.models import FoundationModel, attach, load_model
 from gaisnet.schema.model import LoraSpec
@@ -130,9 +131,9 @@ class Session:
             MismatchError: The plan sends over a link that the fleet lacks.
         """
         clock, started = FleetClock(self._cost), time.perf_counter()
-        self._dispatcher.observe(clock)
+        self._dispatcher.record()
         loss = self._tuner.round(index)
-        self._dispatcher.observe(None)
+        clock.keep(self._dispatcher.journal())
         wall_s = time.perf_counter() - started
         held_out = self.evaluate() if self._is_due(index) else None
         return RoundMetrics(

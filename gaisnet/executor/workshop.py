@@ -10,6 +10,7 @@ from gaisnet.executor.aggregate import aggregator_of
 from gaisnet.executor.blueprints import (
     Blueprint,
     BodyBlueprint,
+    ConductorBlueprint,
     CoordinatorBlueprint,
     EntryBlueprint,
     HolderBlueprint,
@@ -18,7 +19,9 @@ from gaisnet.executor.blueprints import (
     ProbeBlueprint,
     Span,
 )
+from gaisnet.executor.conductor import Conductor
 from gaisnet.executor.coordinator import Coordinator
+from gaisnet.executor.engines.base import Engine
 from gaisnet.executor.gate import UpdateGate
 from gaisnet.executor.holder import Holder
 from gaisnet.executor.inference.body import BodyServer
@@ -51,13 +54,19 @@ def load_source(source: ModelSource) -> FoundationModel:
 
 
 class Workshop:
-    """Services of one process; they share the frozen weights of its models."""
+    """Services of one process; they share the frozen weights of its models.
 
-    def __init__(self) -> None:
+    Args:
+        engine: For services that call others.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
         self._models: dict[str, FoundationModel] = {}
         self._makers: Mapping[type, Callable[[Any], object]] = {
             HolderBlueprint: self._holder,
             CoordinatorBlueprint: self._coordinator,
+            ConductorBlueprint: self._conductor,
             BodyBlueprint: self._body,
             EntryBlueprint: self._entry,
             ModulesBlueprint: lambda blueprint: ModuleSource(blueprint.device, blueprint.run),
@@ -95,6 +104,10 @@ class Workshop:
         aggregator = aggregator_of(blueprint.aggregator, trim_fraction=blueprint.trim_fraction)
         gate = UpdateGate(blueprint.gate)
         return Coordinator(blueprint.device, blueprint.run, aggregator, gate)
+
+    def _conductor(self, blueprint: ConductorBlueprint) -> Conductor:
+        known = blueprint.clusters, blueprint.facts, blueprint.settings
+        return Conductor(self._engine, *known)
 
     def _body(self, blueprint: BodyBlueprint) -> BodyServer:
         model = self.model(blueprint.model)

@@ -131,8 +131,8 @@ def read_header(frame: Buffer) -> Header:
 
 
 def payload_bytes(frame: Buffer) -> int:
-    """Bytes of tensors in a frame that ``pack`` made."""
-    return len(frame) - _PREFIX_BYTES - int.from_bytes(frame[:_PREFIX_BYTES], "little")
+    """Bytes of tensors in a frame that ``pack`` made; of a damaged one, none at the least."""
+    return max(0, len(frame) - _PREFIX_BYTES - int.from_bytes(frame[:_PREFIX_BYTES], "little"))
 
 
 def _table(header: Header, slots: Sequence[Slot]) -> dict[str, Any]:

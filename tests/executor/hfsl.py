@@ -18,10 +18,11 @@ from gaisnet.executor.data import Shard
 from gaisnet.executor.dispatch import Dispatcher
 from gaisnet.executor.engines import Address, LocalEngine
 from gaisnet.executor.facts import ModelFacts
-from gaisnet.executor.finetune import FineTuner, Settings
+from gaisnet.executor.finetune import FineTuner
 from gaisnet.executor.frames import Buffer, decode
 from gaisnet.executor.mailbox import Moment
 from gaisnet.executor.relay import cloud_of
+from gaisnet.executor.settings import Settings
 from gaisnet.models import FoundationModel, attach, load_model
 from gaisnet.schema.job import FineTuning
 from gaisnet.schema.model import LoraSpec, ModelSpec, TunableSpec

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from gaisnet.errors import RunError
 from gaisnet.executor.blueprints import Blueprint, ModelSource
@@ -22,7 +22,7 @@ from gaisnet.schema.watch import DeviceState
 
 __all__ = ["Address", "Answer", "Engine", "LostDeviceError", "News", "Parcel", "Reply"]
 
-Value = float | int | str | None
+Outcome = TypeVar("Outcome")
 
 
 class LostDeviceError(RunError):
@@ -169,6 +169,16 @@ class Engine(Protocol):
 
         Raises:
             RunError: The device is lost.
+        """
+
+    def together(self, tasks: Sequence[Callable[[Engine], Outcome]]) -> list[Outcome]:
+        """Do several things at the same time, as far as the engine can.
+
+        Each is given an engine whose calls are in an order of their own; what it carries is
+        counted here. Of those that fail the first one's error is raised, when all have ended.
+
+        Raises:
+            GaisnetError: Whatever failed.
         """
 
     def settle(self) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from gaisnet.errors import RunError
 from gaisnet.executor.blueprints import Blueprint, ModelSource
 from gaisnet.executor.devicelog import DeviceLog, secrets_of
-from gaisnet.executor.engines.base import Address, Answer, News, Parcel, Reply
+from gaisnet.executor.engines.base import Address, Answer, Engine, News, Outcome, Parcel, Reply
 from gaisnet.executor.frames import Buffer
 from gaisnet.executor.meter import Meter
 from gaisnet.models import FoundationModel
@@ -64,7 +64,7 @@ class LocalEngine:
         self._calls: dict[str, int] = {}
         self._computing: str | None = None
         self._tap = tap
-        self._workshop = _new_workshop()
+        self._workshop = _new_workshop(self)
         self._services: dict[Address, object] = {}
 
     def lend(self, source: ModelSource, model: FoundationModel) -> None:
@@ -114,6 +114,10 @@ class LocalEngine:
         """The frame itself."""
         return _frame_of(parcel)
 
+    def together(self, tasks: Sequence[Callable[[Engine], Outcome]]) -> list[Outcome]:
+        """One after the other."""
+        return [task(self) for task in tasks]
+
     def settle(self) -> None:
         """Every call was waited for."""
 
@@ -136,21 +140,22 @@ class LocalEngine:
     def close(self) -> None:
         """Forget all services and models."""
         self._services.clear()
-        self._workshop = _new_workshop()
+        self._workshop = _new_workshop(self)
 
     def _timed(
         self, address: Address, method: str, arguments: Sequence[Any]
     ) -> tuple[Answer, float]:
         called, log = self._method(address, method), self._log(address.device)
         doing = f"{address.service}.{method}"
-        self._computing, started = address.device, time.perf_counter()
+        before, self._computing = self._computing, address.device  # a service may call others
+        started = time.perf_counter()
         try:
             answer = called(*arguments)
         except Exception as error:
             log.failed(doing, error)
             raise
         finally:
-            self._computing = None
+            self._computing = before
             self._calls[address.device] = self._calls.get(address.device, 0) + 1
         seconds = time.perf_counter() - started
         log.called(doing, seconds, sum(len(frame) for _, frame in answer.frames))
@@ -175,8 +180,8 @@ def _frame_of(parcel: Parcel) -> Buffer:
     return parcel.frame
 
 
-def _new_workshop() -> Workshop:
+def _new_workshop(engine: Engine) -> Workshop:
     # Services speak to engines; so the engine that builds them learns of them last.
     from gaisnet.executor.workshop import Workshop
 
-    return Workshop()
+    return Workshop(engine)
