@@ -26,6 +26,8 @@ class Call:
     """Whether it loads a model or data, and so may take long."""
     spoil: Callable[[Failure], None] | None = None
     """Tells whoever waits for its frame that it will not come."""
+    halt: Callable[[], None] | None = None
+    """Tells whoever issues calls in the course of it that to go on is in vain."""
     receipt: Receipt | None = None
     """What came of it, once that is known."""
 

@@ -10,16 +10,17 @@ import json
 import logging
 import os
 import time
-from collections import defaultdict
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
 import torch
+from pydantic_core import to_jsonable_python
 from ray.exceptions import RayActorError
 
 from gaisnet.errors import RunError
+from gaisnet.executor.conductor import Conductor
 from gaisnet.executor.devicelog import DeviceLog, secrets_of
 from gaisnet.executor.engines.base import Answer, LostDeviceError
 from gaisnet.executor.engines.ray.health import ENDED
@@ -32,7 +33,10 @@ from gaisnet.executor.engines.ray.messages import (
     unpack_arguments,
     unpack_blueprint,
 )
-from gaisnet.executor.engines.ray.shelf import Laid, Line, Shelf
+from gaisnet.executor.engines.ray.patience import Patience
+from gaisnet.executor.engines.ray.peer import PeerEngine
+from gaisnet.executor.engines.ray.queues import Queues, Turn
+from gaisnet.executor.engines.ray.shelf import Laid, Shelf
 from gaisnet.executor.frames import Buffer, payload_bytes
 from gaisnet.executor.workshop import Workshop
 from gaisnet.schema.watch import LogLevel
@@ -53,21 +57,31 @@ class DeviceProcess:
 
     Args:
         device: Id of the device.
+        issuer: Name of this process among those that issue calls.
         threads: CPU threads that it computes with.
-        frame_limit_s: How long a frame is waited for.
+        patience: Bounds of all waits.
         log_level: Of the device's log.
     """
 
     def __init__(
-        self, device: str, threads: int, frame_limit_s: float, log_level: LogLevel = "info"
+        self,
+        device: str,
+        issuer: str,
+        threads: int,
+        patience: Patience,
+        log_level: LogLevel = "info",
     ) -> None:
+        frame_limit_s = patience.frame_s
         self._device = device
         self._services: dict[str, object] = {}
-        self._workshop = Workshop()
+        self._engine = PeerEngine(issuer, {}, patience, self._is_halted)
+        self._workshop = Workshop(self._engine)
         self._shelf = Shelf(frame_limit_s)
-        self._lines: defaultdict[str, Line] = defaultdict(lambda: Line(frame_limit_s))
-        self._peers: dict[str, asyncio.Future[Any]] = {}
+        self._queues = Queues(frame_limit_s)
+        self._peers: dict[str, Any] = {}
         self._frame_limit_s = frame_limit_s
+        self._conducting: str | None = None
+        self._halted: set[str] = set()
         self._busy_since: float | None = None
         self._leaving = False
         self._log = DeviceLog(device, log_level, secrets_of(os.environ))
@@ -75,6 +89,7 @@ class DeviceProcess:
         # torch keeps the number of threads per thread: the one that computes has to set it.
         set_threads = torch.set_num_threads
         self._pool = ThreadPoolExecutor(1, initializer=set_threads, initargs=(threads,))
+        self._conductors = ThreadPoolExecutor(1)
 
     async def hello(self) -> int:
         """The process's id."""
@@ -98,6 +113,19 @@ class DeviceProcess:
         """``messages.DeviceFacts``, as text."""
         return DeviceFacts.here().model_dump_json()
 
+    async def meet(self, peers: dict[str, Any]) -> None:
+        """Handles of all devices' processes."""
+        self._peers = peers
+        self._engine.meet(peers)
+
+    async def forget(self, issuer: str) -> None:
+        """Whoever issued calls under that name is lost: what waits is given up, nothing follows."""
+        self._queues.forget(issuer)
+
+    async def halt(self, token: str) -> None:
+        """To go on with that call is in vain: something else of the run has failed."""
+        self._halted.add(token)
+
     async def time_link(self, peer: Any, frame_bytes: int, times: int) -> list[float]:
         """Seconds until another device has so many bytes, and has said so; ``times`` times."""
         content, taken_s = np.zeros(frame_bytes, dtype=np.uint8), []
@@ -111,8 +139,8 @@ class DeviceProcess:
     async def swallow(self, token: str, receiver: str, frame: Any, failure: str = "") -> None:
         """As ``accept``, but for nothing."""
 
-    async def place(self, number: int, service: str, blueprint: str) -> str:
-        """Build a service; ``number`` counts what the service was asked for."""
+    async def place(self, turn: Turn, service: str, blueprint: str) -> str:
+        """Build a service when its turn has come."""
 
         def build() -> Answer:
             started = time.monotonic()
@@ -120,11 +148,11 @@ class DeviceProcess:
             self._log.placed(service, time.monotonic() - started)
             return Answer()
 
-        return (await self._in_turn(number, service, f"building {service}", (), build))[0]
+        return (await self._in_turn(turn, service, f"building {service}", (), build))[0]
 
     async def call(
         self,
-        number: int,
+        turn: Turn,
         service: str,
         method: str,
         arguments: str,
@@ -135,7 +163,7 @@ class DeviceProcess:
         """Call a service when its turn has come and the frames that it takes are there.
 
         Args:
-            number: Counts what the service was asked for.
+            turn: Of whoever asks.
             service: Its name.
             method: Of the service.
             arguments: Packed.
@@ -158,7 +186,7 @@ class DeviceProcess:
             return answer
 
         doing = f"{service}.{method}"
-        receipt, answer = await self._in_turn(number, service, doing, taken, work)
+        receipt, answer = await self._in_turn(turn, service, doing, taken, work, token)
         if answer is not None:
             for place, (receiver, frame) in enumerate(answer.frames):
                 self._shelf.lay(f"{token}.{place}", Laid(receiver, frame))
@@ -168,13 +196,8 @@ class DeviceProcess:
                 self._shelf.lay(promised, Laid("", None, failure))
         return receipt
 
-    async def send(self, token: str, arrival: str, receiver: str, peer: Any = None) -> str:
-        """Carry a frame to another device (``peer`` is its handle, at first), or leave it here.
-
-        It lies there under the token ``arrival``.
-        """
-        if peer is not None:
-            self._introduce(receiver, peer)
+    async def send(self, token: str, arrival: str, receiver: str) -> str:
+        """Carry a frame to another device, or leave it here; it lies there as ``arrival``."""
         try:
             laid = await self._shelf.take(token)
             if laid.failure is None and laid.receiver != receiver:
@@ -208,52 +231,38 @@ class DeviceProcess:
         if receiver == self._device:
             self._shelf.lay(token, laid)
             return
-        peer = await asyncio.wait_for(asyncio.shield(self._peer(receiver)), self._frame_limit_s)
         frame = None if laid.frame is None else _array(laid.frame)
         failure = "" if laid.failure is None else laid.failure.model_dump_json()
-        sent = peer.accept.remote(token, receiver, frame, failure)
+        sent = self._peers[receiver].accept.remote(token, receiver, frame, failure)
         await asyncio.wait_for(asyncio.wrap_future(sent.future()), self._frame_limit_s)
         self._log.sent(receiver, 0 if laid.frame is None else len(laid.frame))
 
-    def _peer(self, device: str) -> asyncio.Future[Any]:
-        if device not in self._peers:
-            self._peers[device] = asyncio.get_running_loop().create_future()
-        return self._peers[device]
-
-    def _introduce(self, device: str, peer: Any) -> None:
-        known = self._peer(device)
-        if known.done():  # it was lost, and has come back as another process
-            known = self._peers[device] = asyncio.get_running_loop().create_future()
-        known.set_result(peer)
-
     async def _in_turn(
         self,
-        number: int,
+        turn: Turn,
         service: str,
         doing: str,
         taken: Sequence[str],
         work: Callable[..., Answer],
+        token: str = "",
     ) -> tuple[str, Answer | None]:
-        line = self._lines[service]
-        await line.enter(number)
         try:
-            frames = [await self._take(token) for token in taken]
-            loop = asyncio.get_running_loop()
-            answer, seconds = await loop.run_in_executor(self._pool, self._timed, work, frames)
+            async with self._queues.turn(turn, service):
+                frames = [await self._take(each) for each in taken]
+                answer, seconds = await self._run(service, work, frames, token)
         except _PassedOnError as error:
             return Receipt(failure=error.failure).model_dump_json(), None
-        except Exception as error:  # noqa: BLE001 - whatever it is, the driver is to know
+        except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - the issuer is to know
             self._log.failed(doing, error)
             failure = Failure.of(error, self._device, doing)
             return Receipt(failure=failure).model_dump_json(), None
-        finally:
-            line.leave()
         made = tuple(
             Made(receiver=receiver, frame_bytes=len(frame), payload_bytes=payload_bytes(frame))
             for receiver, frame in answer.frames
         )
         self._log.called(doing, seconds, sum(each.frame_bytes for each in made))
-        receipt = Receipt(values=json.dumps(answer.values), made=made, work_s=seconds)
+        values = json.dumps(to_jsonable_python(answer.values))
+        receipt = Receipt(values=values, made=made, work_s=seconds)
         return receipt.model_dump_json(), answer
 
     async def _take(self, token: str) -> Buffer:
@@ -263,10 +272,25 @@ class DeviceProcess:
             raise _PassedOnError(laid.failure)
         return laid.frame
 
-    def _timed(self, work: Callable[..., Answer], frames: Sequence[Buffer]) -> tuple[Answer, float]:
-        self._busy_since = started = time.monotonic()
+    async def _run(
+        self, service: str, work: Callable[..., Answer], frames: Sequence[Buffer], token: str
+    ) -> tuple[Answer, float]:
+        """On the thread that computes; what conducts others has one of its own."""
+        loop = asyncio.get_running_loop()
+        if token and isinstance(self._services.get(service), Conductor):
+            self._conducting = token
+            return await loop.run_in_executor(self._conductors, _timed, work, frames)
+        return await loop.run_in_executor(self._pool, self._compute, work, frames)
+
+    def _is_halted(self) -> bool:
+        return self._conducting in self._halted
+
+    def _compute(
+        self, work: Callable[..., Answer], frames: Sequence[Buffer]
+    ) -> tuple[Answer, float]:
+        self._busy_since = time.monotonic()
         try:
-            return work(*frames), time.monotonic() - started
+            return _timed(work, frames)
         finally:
             self._busy_since = None
 
@@ -277,6 +301,12 @@ class DeviceProcess:
             raise RunError(f"no service {service} with {method} on {self._device}")
         method_found: Callable[..., Any] = called
         return method_found
+
+
+def _timed(work: Callable[..., Answer], frames: Sequence[Buffer]) -> tuple[Answer, float]:
+    started = time.monotonic()
+    answer = work(*frames)
+    return answer, time.monotonic() - started
 
 
 def _array(frame: Buffer) -> Any:

@@ -2,21 +2,30 @@
 
 from __future__ import annotations
 
+<<<<<<< HEAD
 from collections import Counter
+=======
+from collections.abc import Callable
+>>>>>>> 300c4a3 (Clusters work at the same time on Ray: edges call their devices themselves, in orders of their own)
 
 import ray
 from ray.exceptions import RayActorError, RayError, RayTaskError
 
+from gaisnet.errors import RunError
 from gaisnet.executor.engines.base import LostDeviceError
 from gaisnet.executor.engines.ray.calls import Call
 from gaisnet.executor.engines.ray.health import ENDED, Health
 from gaisnet.executor.engines.ray.messages import Failure, Receipt
 
-__all__ = ["Ledger"]
+__all__ = ["HaltedError", "Ledger"]
 
 _LOOK_EVERY_S = 0.2
 _MOST_UNDER_WAY = 2000
 """More calls than that are not issued before some of them are done."""
+
+
+class HaltedError(RunError):
+    """Something else of the run has failed, so that to go on is in vain."""
 
 
 class Ledger:
@@ -24,10 +33,17 @@ class Ledger:
 
     Args:
         health: Knows which devices are lost.
+        halted: Tells whether to go on is in vain.
+        told: Is told of a device when it is lost.
     """
 
-    def __init__(self, health: Health) -> None:
-        self._health = health
+    def __init__(
+        self,
+        health: Health,
+        halted: Callable[[], bool] = lambda: False,
+        told: Callable[[str], None] = lambda device: None,
+    ) -> None:
+        self._health, self._halted, self._told = health, halted, told
         self._under_way: dict[Call, None] = {}
         self._failures: list[Failure] = []
         self.done: Counter[str] = Counter()
@@ -49,6 +65,8 @@ class Ledger:
                 any more.
         """
         while call.receipt is None:
+            if self._halted():
+                self._give_up()
             ray.wait([call.ref], timeout=_LOOK_EVERY_S)
             self._look()
         self._raise_failures()
@@ -93,7 +111,8 @@ class Ledger:
         if failure is None:
             return
         if failure.kind == LostDeviceError.__name__ and failure.where is not None:
-            self._health.lose(failure.where, ENDED)
+            why = failure.message.partition(" is lost: ")[2]
+            self._health.lose(failure.where, why or ENDED)
         self._failures.append(failure)
 
     def _abandon(self, error: LostDeviceError) -> None:
@@ -105,6 +124,7 @@ class Ledger:
             call.receipt = Receipt(failure=failure)
             if call.spoil is not None:
                 call.spoil(failure)
+        self._told(device)
         self._drain()
         self._failures.clear()
 
@@ -116,8 +136,16 @@ class Ledger:
         first = [failure for failure in failures if not failure.passed_on] or failures
         raise first[0].error()
 
+    def _give_up(self) -> None:
+        self._drain()
+        self._failures.clear()
+        raise HaltedError("halted: something else of the run has failed")
+
     def _drain(self) -> None:
         """After a failure: whatever was issued on top of it comes to its end, too."""
+        for call in self._under_way:
+            if call.halt is not None:
+                call.halt()
         while self._under_way:
             ray.wait([next(iter(self._under_way)).ref], timeout=_LOOK_EVERY_S)
             self._look()

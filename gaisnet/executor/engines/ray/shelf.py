@@ -9,7 +9,7 @@ from gaisnet.errors import RunError
 from gaisnet.executor.engines.ray.messages import Failure
 from gaisnet.executor.frames import Buffer
 
-__all__ = ["Laid", "Line", "Shelf"]
+__all__ = ["Laid", "Shelf"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,29 +56,3 @@ class Shelf:
         if token not in self._laid:
             self._laid[token] = asyncio.get_running_loop().create_future()
         return self._laid[token]
-
-
-class Line:
-    """Lets numbered callers through one at a time, in the order of their numbers.
-
-    Args:
-        limit_s: How long one waits for its turn.
-    """
-
-    def __init__(self, limit_s: float) -> None:
-        self._limit_s = limit_s
-        self._next = 0
-        self._waiting: dict[int, asyncio.Event] = {}
-
-    async def enter(self, number: int) -> None:
-        """Wait until all that have smaller numbers have left."""
-        if number != self._next:
-            turn = self._waiting.setdefault(number, asyncio.Event())
-            await asyncio.wait_for(turn.wait(), self._limit_s)
-
-    def leave(self) -> None:
-        """Let the next one in."""
-        self._next += 1
-        event = self._waiting.pop(self._next, None)
-        if event is not None:
-            event.set()
