@@ -64,7 +64,7 @@ class RayEngine(Issuer):
         self._health = Health(patience)
         self._handles: dict[str, Any] = {}
         self._starts: Counter[str] = Counter()
-        ledger = Ledger(self._health, told=self._forget)
+        ledger = Ledger(self._health, told=self._forget, everyone=True)
         super().__init__(DRIVER, self._handles, patience, ledger)
         known = sorted(set(devices))
         if address is None:

@@ -42,6 +42,11 @@ class Health:
         """Devices that are lost, and why."""
         return self._lost
 
+    @property
+    def present(self) -> frozenset[str]:
+        """Devices that are not known to be lost."""
+        return frozenset(self._actors.keys() - self._lost.keys())
+
     def add(self, device: str, actor: Any) -> None:
         """Look after a device whose process has started."""
         self._actors[device] = actor

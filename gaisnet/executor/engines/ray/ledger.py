@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-<<<<<<< HEAD
 from collections import Counter
-=======
 from collections.abc import Callable
->>>>>>> 300c4a3 (Clusters work at the same time on Ray: edges call their devices themselves, in orders of their own)
 
 import ray
 from ray.exceptions import RayActorError, RayError, RayTaskError
@@ -35,6 +32,8 @@ class Ledger:
         health: Knows which devices are lost.
         halted: Tells whether to go on is in vain.
         told: Is told of a device when it is lost.
+        everyone: Whether all devices are seen to while anything is under way, also those that
+            work for others than the issuer of these calls.
     """
 
     def __init__(
@@ -42,7 +41,10 @@ class Ledger:
         health: Health,
         halted: Callable[[], bool] = lambda: False,
         told: Callable[[str], None] = lambda device: None,
+        *,
+        everyone: bool = False,
     ) -> None:
+        self._everyone = everyone
         self._health, self._halted, self._told = health, halted, told
         self._under_way: dict[Call, None] = {}
         self._failures: list[Failure] = []
@@ -86,10 +88,11 @@ class Ledger:
         done, _ = ray.wait(list(calls), num_returns=len(calls), timeout=0)
         for ref in done:
             self._take_in(calls[ref])
-        devices = sorted({call.device for call in self._under_way})
+        devices = {call.device for call in self._under_way}
+        devices |= self._health.present if self._everyone else set()
         starting = {call.device for call in self._under_way if call.starts}
         try:
-            self._health.check(devices, starting)
+            self._health.check(sorted(devices), starting)
         except LostDeviceError as error:
             self._abandon(error)
             raise
