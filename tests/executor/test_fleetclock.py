@@ -40,9 +40,9 @@ def round_s(clusters: list, figures: object = None, **tuning: object) -> float:
     job = FineTuning(**({"local_steps": 1, "batch_size": 4, "optimizer": SgdSpec()} | tuning))
     fleet = Fleet(make_plan(clusters), model, shards, job)
     clock = FleetClock(figures or Figures())
-    fleet.dispatcher.observe(clock)
+    fleet.dispatcher.record()
     fleet.tune(1)
-    fleet.dispatcher.observe(None)
+    clock.keep(fleet.dispatcher.journal())
     _check_records(clock)
     return clock.elapsed_s()
 
