@@ -7,7 +7,7 @@ STAMP := $(VENV)/.installed
 export HF_HUB_OFFLINE ?= 1
 export TOKENIZERS_PARALLELISM ?= false
 
-.PHONY: demo test test-cluster check bench experiments schemas clean help
+.PHONY: demo test test-cluster fuzz check bench experiments schemas clean help
 
 help:            ## what there is
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
@@ -25,6 +25,10 @@ test: $(STAMP)   ## every test but those that start Ray
 
 test-cluster: $(STAMP)  ## the tests that start Ray on loopback
 	$(BIN)/python -m pytest tests/executor/engines
+
+fuzz: $(STAMP)   ## hostile input for every reader, a minute each (atheris)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,fuzz]'
+	$(BIN)/python -m fuzz --seconds 60
 
 check: $(STAMP)  ## lint, types, arrows
 	$(BIN)/ruff check .

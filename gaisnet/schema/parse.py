@@ -132,12 +132,13 @@ class _CoreLoader(_SafeLoader):  # type: ignore[misc]
 
 
 def _construct_mapping(loader: Any, node: yaml.MappingNode) -> dict[Any, Any]:
-    keys = [loader.construct_object(key, deep=True) for key, _ in node.value if not _merges(key)]
-    for index, key in enumerate(keys):
+    seen: set[Any] = set()
+    for key in (loader.construct_object(k, deep=True) for k, _ in node.value if not _merges(k)):
         if isinstance(key, list | dict):
             raise _misplaced("a key must be text", node)
-        if key in keys[:index]:
+        if key in seen:
             raise _misplaced(f"the key {key!r} stands twice in one mapping", node)
+        seen.add(key)
     loader.flatten_mapping(node)
     return {
         loader.construct_object(key, deep=True): loader.construct_object(value, deep=True)

@@ -9,14 +9,17 @@ from __future__ import annotations
 import os
 import secrets
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
+from cryptography.x509 import ExtensionNotFound
 
-from gaisnet.errors import OutputError, UsageError
+from gaisnet.errors import OutputError, SecurityError, UsageError
 from gaisnet.security.certificates import (
     device_certificate,
     hosts_of,
@@ -58,6 +61,7 @@ class Authority:
 
         Raises:
             OutputError: It cannot be written.
+            SecurityError: The authority's own files are damaged.
         """
         target = self._folder / device
         ca = self._certificate(self._folder / CA)
@@ -90,11 +94,10 @@ class Authority:
 
         Raises:
             UsageError: A revoked device is not known.
+            SecurityError: A device's certificate is damaged.
             OutputError: Something cannot be written.
         """
-        known = {
-            d: hosts_of(self._certificate(self._folder / d / CERTIFICATE)) for d in self.devices()
-        }
+        known = {device: self._hosts(device) for device in self.devices()}
         strangers = sorted(set(revoked) - known.keys())
         if strangers:
             raise UsageError(f"{strangers[0]} was never admitted", where=str(self._folder))
@@ -117,12 +120,34 @@ class Authority:
             raise OutputError(f"cannot write: {error.strerror}", where=str(self._folder)) from error
 
     def _key(self) -> ec.EllipticCurvePrivateKey:
-        key = load_pem_private_key((self._folder / _CA_KEY).read_bytes(), password=None)
-        assert isinstance(key, ec.EllipticCurvePrivateKey)
-        return key
+        path = self._folder / _CA_KEY
+        with _told_if_damaged(path):
+            key = load_pem_private_key(path.read_bytes(), password=None)
+            if isinstance(key, ec.EllipticCurvePrivateKey):
+                return key
+            raise ValueError("it is no key on an elliptic curve")
 
     def _certificate(self, path: Path) -> x509.Certificate:
-        return x509.load_pem_x509_certificate(path.read_bytes())
+        with _told_if_damaged(path):
+            return x509.load_pem_x509_certificate(path.read_bytes())
+
+    def _hosts(self, device: str) -> list[str]:
+        path = self._folder / device / CERTIFICATE
+        certificate = self._certificate(path)
+        with _told_if_damaged(path):
+            return hosts_of(certificate)
+
+
+@contextmanager
+def _told_if_damaged(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, ValueError, TypeError, UnsupportedAlgorithm, ExtensionNotFound) as error:
+        raise SecurityError(
+            f"this is not what `gaisnet certs` made: {error}",
+            where=str(path),
+            hint="put it back from a copy, or remove the folder and admit every device anew",
+        ) from error
 
 
 def _write(path: Path, content: bytes, *, mode: int = 0o600) -> None:

@@ -63,7 +63,7 @@ def read_credentials(folder: Path) -> Credentials:
                 where=str(folder / name),
                 hint=f"chmod 600 {folder / name}",
             )
-    if len((folder / TOKEN).read_text().strip()) < _LEAST_TOKEN:
+    if len((folder / TOKEN).read_bytes().strip()) < _LEAST_TOKEN:
         raise SecurityError("the token is too short", where=str(folder / TOKEN))
     return Credentials(folder)
 

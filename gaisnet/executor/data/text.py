@@ -14,6 +14,8 @@ from gaisnet.executor.data.expect import DataFormat, Use
 
 __all__ = ["tokenise_file"]
 
+_INT64_END = 2**63
+
 
 def tokenise_file(
     path: Path, form: DataFormat, use: Use, tokens: int | None = None
@@ -45,7 +47,8 @@ def tokenise_file(
 
 def _read_lines(path: Path) -> tuple[list[str], list[int]]:
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        # Not splitlines: within JSON's text other characters that end lines may stand as they are.
+        lines = path.read_text(encoding="utf-8").split("\n")
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"not readable as UTF-8 text: {error}", where=str(path)) from error
     records = [
@@ -66,20 +69,24 @@ def _read_lines(path: Path) -> tuple[list[str], list[int]]:
 def _read_line(where: str, line: str) -> dict[str, Any]:
     try:
         record: dict[str, Any] = json.loads(line)
-    except json.JSONDecodeError as error:
+    except (ValueError, RecursionError) as error:
         raise InputError(f"not JSON: {error}", where=where) from error
     known = isinstance(record, dict) and set(record) <= {"text", "label"}
-    if not known or not isinstance(record.get("text"), str):
+    if not known or not _is_text(record.get("text")):
         raise InputError(
             'not of the form {"text": "…", "label": 3}',
             where=where,
             hint="text is a string, label (optional) the number of a class",
         )
-    if "label" in record and type(record["label"]) is not int:
-        raise InputError(
-            f"label is {record['label']!r}", where=where, hint="give the number of the class"
-        )
+    label = record.get("label", 0)
+    if type(label) is not int or not -_INT64_END <= label < _INT64_END:
+        raise InputError(f"label is {label!r}", where=where, hint="give the number of the class")
     return record
+
+
+def _is_text(value: object) -> bool:
+    """Half a surrogate pair is none, though JSON can say it."""
+    return isinstance(value, str) and value.encode("utf-8", "replace").decode() == value
 
 
 def _load_tokenizer(path: Path, form: DataFormat) -> Any:

@@ -15,7 +15,7 @@ from importlib.metadata import version
 from typing import Any, get_type_hints
 
 import psutil
-from pydantic import TypeAdapter, ValidationError
+from pydantic import PydanticUserError, TypeAdapter, ValidationError
 from pydantic_core import to_jsonable_python
 
 from gaisnet.errors import GaisnetError, RunError
@@ -125,7 +125,7 @@ def unpack_arguments(method: Callable[..., Any], text: str) -> list[Any]:
     try:
         count = len(json.loads(text))
         return list(_adapter(getattr(method, "__func__", method), count).validate_json(text))
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, RecursionError, PydanticUserError) as error:
         found = error.errors()[0]["msg"] if isinstance(error, ValidationError) else error
         raise RunError(f"{method.__name__} was called with other arguments: {found}") from error
 
