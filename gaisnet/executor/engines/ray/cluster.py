@@ -50,8 +50,10 @@ def start_here(devices: Iterable[str]) -> None:
             log_to_driver=False,
             _node_ip_address="127.0.0.1",
         )
-    except Exception as error:
+    except BaseException as error:  # Ctrl-C among them: what has started is to end
         disconnect()
+        if not isinstance(error, Exception):
+            raise
         raise RunError(f"Ray does not start here: {error}") from error
 
 

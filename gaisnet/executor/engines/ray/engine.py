@@ -71,7 +71,11 @@ class RayEngine(Issuer):
             cluster.start_here(known)
         else:
             cluster.connect(address, known)
-        self._start(known)
+        try:
+            self._start(known)
+        except BaseException:  # Ctrl-C among them: nobody has the engine, so nobody would close it
+            self.close()
+            raise
 
     def lend(self, source: ModelSource, model: FoundationModel) -> None:
         """Devices have their own."""
