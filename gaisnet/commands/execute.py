@@ -16,6 +16,7 @@ def execute(
     engine: run.Engine = "local",
     address: run.Address = None,
     patience: run.Patience = 1.0,
+    on_loss: run.OnLoss = "replan",
     credentials: cluster.Credentials = None,
     insecure: cluster.JoinInsecure = False,
     rounds: run.Rounds = None,
@@ -52,5 +53,6 @@ def execute(
                 seed=seed,
                 rounds=rounds,
                 watchers=watchers,
+                on_loss=on_loss,
             )
         running.show(session, result.run_dir)

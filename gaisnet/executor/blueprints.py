@@ -113,7 +113,9 @@ class Span(Strict):
 class _Blueprint(Strict):
     device: Identifier
     run: Identifier
-    """Frames of any other run are refused."""
+    """Frames of any other run are refused, ..."""
+    epoch: Count = 0
+    """... and those of any other epoch."""
 
 
 class HolderBlueprint(_Blueprint):

@@ -41,6 +41,8 @@ class Site:
     """Where devices find the model."""
     data: Mapping[str, DataSource | Shard]
     """Where each device has its own data, by device; samples in memory are laid there."""
+    epoch: int = 0
+    """Counts how often the run's services were put in place before."""
 
 
 def build_services(engine: Engine, site: Site) -> None:
@@ -82,6 +84,7 @@ def _place_holder(engine: Engine, site: Site, device: str) -> None:
     blueprint = HolderBlueprint(
         device=device,
         run=site.run,
+        epoch=site.epoch,
         model=site.source,
         optimizer=tuning.optimizer,
         compression=tuning.compression,
@@ -92,7 +95,7 @@ def _place_holder(engine: Engine, site: Site, device: str) -> None:
     if isinstance(own, DataSource):
         engine.call(address, "read", own)
     elif own is not None:
-        _, frame = Mailbox(device, site.run).frame(
+        _, frame = Mailbox(device, site.run, site.epoch).frame(
             "data", device, own.tensors(), Moment(), stage=own.name
         )
         engine.call(address, "pool_data", own.name, [], parcels=[engine.put(frame, address)])
@@ -107,12 +110,13 @@ def _place_coordinator(engine: Engine, site: Site, device: str, modules: ModuleS
     blueprint = CoordinatorBlueprint(
         device=device,
         run=site.run,
+        epoch=site.epoch,
         aggregator=tuning.aggregator,
         trim_fraction=tuning.trim_fraction,
         gate=tuning.update_gate,
     )
     engine.place(address, blueprint)
-    _, frame = Mailbox(device, site.run).frame("modules", device, modules, Moment())
+    _, frame = Mailbox(device, site.run, site.epoch).frame("modules", device, modules, Moment())
     domains = domains_of(site.plan, tuning.personal)
     engine.call(address, "start", domains, parcels=[engine.put(frame, address)])
 

@@ -12,7 +12,7 @@ import os
 import re
 import secrets
 import shutil
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -62,6 +62,8 @@ class Checkpoint:
     """By ``device|stage|parameter|key``."""
     norms: Mapping[str, Norms] = field(default_factory=dict)
     """Of accepted updates, by coordinator and pool."""
+    plan_sha256: str | None = None
+    """Of the plan that it was taken under; none before it is written."""
 
 
 class Checkpoints:
@@ -71,11 +73,15 @@ class Checkpoints:
         folder: Where they are; it is made when the first is written.
         plan_sha256: Of the run's plan.
         keep: How many of the newest are kept.
+        earlier: Of plans that the run had before.
     """
 
-    def __init__(self, folder: Path, plan_sha256: str, keep: int) -> None:
+    def __init__(
+        self, folder: Path, plan_sha256: str, keep: int, earlier: Collection[str] = ()
+    ) -> None:
         self._folder = folder
         self._plan_sha256 = plan_sha256
+        self._known = {plan_sha256, *earlier}
         self._keep = keep
 
     def write(self, checkpoint: Checkpoint) -> Path:
@@ -137,7 +143,7 @@ class Checkpoints:
 
     def _read(self, path: Path) -> Checkpoint:
         state = read_model(path / _STATE, CheckpointState)
-        if state.plan_sha256 != self._plan_sha256:
+        if state.plan_sha256 not in self._known:
             raise MismatchError(
                 "the checkpoint is of another plan",
                 where=str(path),
@@ -149,6 +155,7 @@ class Checkpoints:
                 raise InputError("its content does not match its hash", where=str(path / name))
         return Checkpoint(
             rounds_done=state.rounds_done,
+            plan_sha256=state.plan_sha256,
             seed=state.seed,
             cursors=state.cursors,
             norms=state.norms,

@@ -33,14 +33,16 @@ class Coordinator:
     and the pool's closing says so.
 
     Args:
-        device: Id of the device.
+        mailbox: The device's.
         run: Id of the run.
         aggregator: How contributions become one.
         gate: Judges them first.
     """
 
-    def __init__(self, device: str, run: str, aggregator: Aggregator, gate: UpdateGate) -> None:
-        self._mailbox = Mailbox(device, run)
+    def __init__(
+        self, mailbox: Mailbox, run: str, aggregator: Aggregator, gate: UpdateGate
+    ) -> None:
+        self._mailbox = mailbox
         self._aggregator = aggregator
         self._gate = gate
         self._modules: dict[str, dict[str, Tensor]] = {}

@@ -60,6 +60,7 @@ class Holder:
         optimizer: Of every stage.
         compression: Of hidden states and gradients that leave.
         guard: Protects what an owner sends.
+        epoch: Of the run; frames of any other are refused.
     """
 
     def __init__(
@@ -71,12 +72,13 @@ class Holder:
         compression: Compression = "none",
         *,
         guard: Guard,
+        epoch: int = 0,
     ) -> None:
         self.device = device
         self._guard = guard
         self._model = model
         self._optimizer = optimizer
-        self._mailbox = Mailbox(device, run)
+        self._mailbox = Mailbox(device, run, epoch)
         self._crossing = Crossing(self._mailbox, model, compression)
         self._secret = OwnerSide(self._mailbox, run)
         self._data = OwnData(device)

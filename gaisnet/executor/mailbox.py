@@ -10,7 +10,7 @@ from torch import Tensor
 from gaisnet.executor.frames import Buffer, FrameError, Header, Kind, decode, encode
 from gaisnet.schema.job import Compression
 
-__all__ = ["Mailbox", "Moment"]
+__all__ = ["Mailbox", "Moment", "check_epoch"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,11 +23,19 @@ class Moment:
 
 
 class Mailbox:
-    """Stamps a device's frames, and opens those that are meant for it."""
+    """Stamps a device's frames, and opens those that are meant for it.
 
-    def __init__(self, device: str, run: str) -> None:
+    Args:
+        device: Id of the device.
+        run: Id of the run.
+        epoch: Of the run; frames of any other are refused, so that whoever was lost and has come
+            back can do no harm.
+    """
+
+    def __init__(self, device: str, run: str, epoch: int = 0) -> None:
         self.device = device
         self._run = run
+        self._epoch = epoch
         self._sequence = 0
 
     def frame(
@@ -47,6 +55,7 @@ class Mailbox:
             kind=kind,
             sender=self.device,
             receiver=receiver,
+            epoch=self._epoch,
             sequence=self._sequence,
             round=moment.round,
             step=moment.step,
@@ -69,9 +78,18 @@ class Mailbox:
             raise FrameError(
                 f"a frame of run {header.run} for {header.receiver} came to {self.device}"
             )
+        check_epoch(header, self._epoch, self.device)
         found = Moment(header.round, header.step, header.microbatch)
         if found != moment:
             raise FrameError(f"{self.device} expects a frame of {moment}, not of {found}")
         if header.kind not in kinds:
             raise FrameError(f"{self.device} expects {' or '.join(kinds)}, not {header.kind}")
         return header, tensors
+
+
+def check_epoch(header: Header, epoch: int, device: str) -> None:
+    """Raises FrameError if a frame that came to a device is not of this epoch."""
+    if header.epoch != epoch:
+        raise FrameError(
+            f"a frame of {header.sender} from epoch {header.epoch} came to {device} in {epoch}"
+        )

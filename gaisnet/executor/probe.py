@@ -19,12 +19,11 @@ class Probe:
     """Makes frames for others, and says what it got.
 
     Args:
-        device: Id of the device.
-        run: Id of the run.
+        mailbox: The device's.
     """
 
-    def __init__(self, device: str, run: str) -> None:
-        self._mailbox = Mailbox(device, run)
+    def __init__(self, mailbox: Mailbox) -> None:
+        self._mailbox = mailbox
 
     def make(self, receiver: str, items: int) -> Answer:
         """A frame with so many float32 ones for another device."""

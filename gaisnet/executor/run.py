@@ -18,16 +18,18 @@ from gaisnet.errors import (
     UsageError,
 )
 from gaisnet.executor.build import devices_of
+from gaisnet.executor.carryover import carry_over
 from gaisnet.executor.checkpoint import Checkpoint, Checkpoints
 from gaisnet.executor.engines import Engine, EngineOptions, make_engine
 from gaisnet.executor.engines.base import LostDeviceError
 from gaisnet.executor.export import frozen_sha256, states_sha256
 from gaisnet.executor.planfiles import PlanFiles, read_plan
+from gaisnet.executor.recovery import OnLoss, go_on_without, read_earlier
 from gaisnet.executor.runfolder import RunFolder
 from gaisnet.executor.services import answer_services
 from gaisnet.executor.session import Session
 from gaisnet.schema.plan import Plan
-from gaisnet.schema.run import Event, RoundMetrics, RunManifest, ServiceMetrics
+from gaisnet.schema.run import EarlierPlan, Event, RoundMetrics, RunManifest, ServiceMetrics
 from gaisnet.schema.watch import Watcher
 
 __all__ = ["RunResult", "execute"]
@@ -57,6 +59,7 @@ def execute(
     rounds: int | None = None,
     on_event: Callable[[Event], None] | None = None,
     watchers: Sequence[Watcher] = (),
+    on_loss: OnLoss = "replan",
 ) -> RunResult:
     """Run a plan to its end.
 
@@ -72,6 +75,8 @@ def execute(
         rounds: How many in all, instead of the job's.
         on_event: Is told every event as it happens.
         watchers: Follow the run.
+        on_loss: ``replan``: the run goes on without a device that is lost, under another plan
+            over those that are left, from the last checkpoint; ``stop``: it ends.
 
     Raises:
         UsageError: There is a run in the folder already, or no such engine.
@@ -85,7 +90,7 @@ def execute(
     """
     files = read_plan(_plan_path(plan_path, resume))
     folder = RunFolder(_folder(files, run_dir, resume), on_event, watchers)
-    run = _Run(files, folder, resumed=resume is not None)
+    run = _Run(files, folder, on_loss, resumed=resume is not None)
     return run.execute(_Workers(engine, engine_options or EngineOptions()), seed, rounds)
 
 
@@ -112,13 +117,15 @@ class _Workers:
     options: EngineOptions
 
     @contextmanager
-    def at_work(self, plan: Plan) -> Iterator[Engine]:
+    def at_work(self, files: PlanFiles) -> Iterator[Engine]:
         """The engine; if it was made here, it is closed afterwards."""
         if not isinstance(self.engine, str):
             yield self.engine
             return
+        plan, fleet = files.plan, [device.id for device in files.fleet.devices]
         step_s = max((step.makespan_s for step in plan.predictions.steps), default=0.0)
-        made = make_engine(self.engine, devices_of(plan), self.options, step_s=step_s)
+        devices = devices_of(plan)
+        made = make_engine(self.engine, devices, self.options, step_s=step_s, spares=fleet)
         try:
             yield made
         finally:
@@ -135,30 +142,99 @@ class _Workers:
 class _Run:
     """One run of a plan in its folder."""
 
-    def __init__(self, files: PlanFiles, folder: RunFolder, *, resumed: bool) -> None:
+    def __init__(
+        self, files: PlanFiles, folder: RunFolder, on_loss: OnLoss, *, resumed: bool
+    ) -> None:
         self._files = files
         self._folder = folder
-        keep = files.job.fine_tuning.keep_checkpoints
-        self._checkpoints = Checkpoints(self._folder.checkpoints, files.sha256, keep)
-        self._resumed = resumed
+        self._on_loss = on_loss
+        self._before = self._folder.read_manifest() if resumed else None
+        self._earlier = () if self._before is None else self._before.earlier_plans
         self._manifest: RunManifest
 
     def execute(self, given: _Workers, seed: int | None, rounds: int | None) -> RunResult:
         """See ``execute`` above."""
-        if not self._resumed:
+        if self._before is None:
             self._folder.refuse_existing()
         seed, rounds = self._settle(seed, rounds)
-        with given.at_work(self._files.plan) as engine:
-            session = Session(self._files, engine, self._run_id(seed), seed, rounds)
+        with given.at_work(self._files) as engine:
+            epoch = 0 if self._before is None else self._before.epoch + 1
+            session = self._session(engine, seed, rounds, epoch)
             checkpoint = self._begin(session, engine.name, rounds)
             with self._told_on_failure(given.command), self._logged(engine):
-                services = self._work(session, checkpoint, rounds)
+                services = self._endure(session, checkpoint)
         return RunResult(
             run_dir=self._folder.path,
             manifest=self._manifest,
             metrics=self._folder.metrics(),
             services=services,
         )
+
+    def _endure(
+        self, session: Session, checkpoint: Checkpoint | None
+    ) -> tuple[ServiceMetrics, ...]:
+        """All that is left to do, however many devices are lost meanwhile: each loss leaves
+        fewer, so there is an end to it."""
+        engine, rounds = session.engine, self._manifest.rounds
+        held: Session | None = session
+        while True:
+            try:
+                held = held or self._session(engine, session.seed, rounds, self._manifest.epoch)
+                return self._work(held, checkpoint, rounds)
+            except LostDeviceError as error:
+                if self._on_loss == "stop":
+                    raise
+                checkpoint, held = self._go_on_without(error, engine), None
+
+    def _go_on_without(self, error: LostDeviceError, engine: Engine) -> Checkpoint | None:
+        """Another plan, and the last checkpoint carried over to it; the manifest makes it so."""
+        manifest, epoch = self._manifest, self._manifest.epoch + 1
+        target = self._folder.path / "plans" / f"epoch-{epoch}.json"
+        begun = self._earlier[0].sha256 if self._earlier else self._files.sha256
+        files = go_on_without(error, self._files, self._plan_of(begun), engine, target)
+        replaced = EarlierPlan(path=manifest.plan_path, sha256=manifest.plan_sha256)
+        self._files, self._earlier = files, (*self._earlier, replaced)
+        self._note(
+            plan_path=_relative(target, self._folder.path),
+            plan_sha256=files.sha256,
+            earlier_plans=self._earlier,
+            epoch=epoch,
+        )
+        checkpoint, _ = self._newest()
+        done = checkpoint.rounds_done if checkpoint else 0
+        self._folder.reopen(done)
+        self._note(rounds_done=done)
+        self._folder.tell("device_lost", device=error.where, detail=error.message)
+        lost = files.plan.loss.lost if files.plan.loss else ()
+        detail = f"goes on without {', '.join(lost)} after {done} rounds"
+        self._folder.tell("replanned", round_index=done, device=error.where, detail=detail)
+        return checkpoint
+
+    def _session(self, engine: Engine, seed: int, rounds: int, epoch: int) -> Session:
+        return Session(self._files, engine, self._run_id(seed), seed, rounds, epoch)
+
+    @property
+    def _checkpoints(self) -> Checkpoints:
+        """Also those of plans before."""
+        earlier = [plan.sha256 for plan in self._earlier]
+        keep = self._files.job.fine_tuning.keep_checkpoints
+        return Checkpoints(self._folder.checkpoints, self._files.sha256, keep, earlier)
+
+    def _newest(self) -> tuple[Checkpoint | None, list[str]]:
+        """The newest checkpoint that is intact, as the present plan goes on from it; and the
+        names of damaged ones."""
+        checkpoint, damaged = self._checkpoints.newest()
+        if checkpoint is None or checkpoint.plan_sha256 in (None, self._files.sha256):
+            return checkpoint, damaged
+        old, personal = self._plan_of(checkpoint.plan_sha256), self._files.job.fine_tuning.personal
+        return carry_over(checkpoint, old, self._files.plan, personal=personal), damaged
+
+    def _plan_of(self, sha256: str) -> Plan:
+        """The run's plan with this hash, present or earlier."""
+        if sha256 == self._files.sha256:
+            return self._files.plan
+        path = next(plan.path for plan in self._earlier if plan.sha256 == sha256)
+        return read_earlier(self._folder.path / path, sha256)
 
     def _work(
         self, session: Session, checkpoint: Checkpoint | None, rounds: int
@@ -183,14 +259,15 @@ class _Run:
         """Write down what the devices say; returns those that want to leave."""
         news = engine.news()
         self._folder.add_logs({device: told.lines for device, told in news.items()})
-        return [device for device, told in news.items() if told.leaving]
+        used = devices_of(self._files.plan)
+        return [device for device, told in news.items() if told.leaving and device in used]
 
     def _let_go(self, leaving: Sequence[str], done: int, rounds: int) -> None:
         """The round and its checkpoint are whole: whoever wants to leave may do so now."""
         for device in leaving:
             self._folder.tell("device_leaving", round_index=done - 1, device=device)
         if leaving and (done < rounds or self._files.plan.routes):
-            raise RunError(
+            raise LostDeviceError(
                 f"{', '.join(leaving)} leaves after round {done} of {rounds}",
                 where=leaving[0],
                 hint="let another machine join in its place, or plan without it",
@@ -226,31 +303,35 @@ class _Run:
 
     def _settle(self, seed: int | None, rounds: int | None) -> tuple[int, int]:
         """Seed and rounds: the caller's, a resumed run's, or the plan's."""
-        if not self._resumed:
+        manifest = self._before
+        if manifest is None:
             job = self._files.job.fine_tuning
             return (self._files.plan.seed if seed is None else seed), (rounds or job.rounds)
-        manifest = self._folder.read_manifest()
         if seed not in (None, manifest.seed):
             raise UsageError(f"the run was started with seed {manifest.seed}, not {seed}")
         return manifest.seed, (rounds or manifest.rounds)
 
     def _run_id(self, seed: int) -> str:
+        if self._before is not None:
+            return self._before.run_id
         return f"{self._files.plan.name[:32]}-{self._files.sha256[:8]}-{seed}"[:64]
 
     def _begin(self, session: Session, engine: str, rounds: int) -> Checkpoint | None:
         """Make (or reopen) the folder and write the manifest; returns where to go on."""
-        checkpoint, damaged = self._checkpoints.newest() if self._resumed else (None, [])
+        checkpoint, damaged = (None, []) if self._before is None else self._newest()
         done = checkpoint.rounds_done if checkpoint else 0
-        loss, accuracy = self._before(session)
-        if self._resumed:
+        loss, accuracy = self._first_evaluation(session)
+        if self._before is None:
+            self._folder.create()
+        else:
             self._folder.reopen(done)
             self._checkpoints.tidy()
-        else:
-            self._folder.create()
         self._manifest = RunManifest(
             run_id=session.run,
             plan_path=_relative(self._files.path, self._folder.path),
             plan_sha256=self._files.sha256,
+            earlier_plans=self._earlier,
+            epoch=session.epoch,
             engine=cast(Literal["local", "ray"], engine),
             seed=session.seed,
             status="running",
@@ -262,17 +343,16 @@ class _Run:
             tool_versions={name: version(name) for name in _TOOLS},
         )
         self._folder.write_manifest(self._manifest)
-        kind = "run_resumed" if self._resumed else "run_started"
+        kind = "run_resumed" if self._before else "run_started"
         state = f"{done} of {rounds} rounds are done"
         self._folder.announce(self._files.plan, self._manifest, session.engine.states)
         self._folder.tell(kind, detail="; ".join([state, *(f"{n} is damaged" for n in damaged)]))
         return checkpoint
 
-    def _before(self, session: Session) -> tuple[float | None, float | None]:
+    def _first_evaluation(self, session: Session) -> tuple[float | None, float | None]:
         """Held-out loss and accuracy before any tuning; a resumed run has them written down."""
-        if self._resumed:
-            manifest = self._folder.read_manifest()
-            return manifest.eval_loss_before, manifest.eval_accuracy_before
+        if self._before is not None:
+            return self._before.eval_loss_before, self._before.eval_accuracy_before
         found = session.evaluate()
         return (found.loss, found.accuracy) if found else (None, None)
 

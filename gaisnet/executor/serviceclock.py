@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 from gaisnet.executor.blueprints import Blueprint, ModelSource
@@ -114,6 +114,10 @@ class ServiceClock:
     def news(self) -> Mapping[str, News]:
         """As the engine does."""
         return self._engine.news()
+
+    def reach(self, devices: Collection[str]) -> frozenset[str]:
+        """As the engine does."""
+        return self._engine.reach(devices)
 
     def close(self) -> None:
         """Leaves the engine open: it is not this clock's."""

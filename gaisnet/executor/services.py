@@ -67,7 +67,7 @@ class _Desks:
         """All answers, over ``engine``; what putting servers in place sent is not metered."""
         session = self._session
         tuning = session.files.job.fine_tuning
-        given = session.run, tuning.compression, session.source, tuning.privacy
+        given = session.run, tuning.compression, session.source, tuning.privacy, session.epoch
         serving = Serving(engine, session.model, *given)
         body = Body(serving, self._cluster.id, self._chain.body)
         desk = ServiceDesk(

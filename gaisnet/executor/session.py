@@ -55,6 +55,7 @@ class Session:
         run: Id of the run.
         seed: Of the order of samples.
         rounds: How many there will be; the last one is evaluated.
+        epoch: How often the run's services were put in place before.
 
     Raises:
         InputError: Data is missing or malformed.
@@ -62,10 +63,12 @@ class Session:
         MismatchError: The model is not the plan's.
     """
 
-    def __init__(self, files: PlanFiles, engine: Engine, run: str, seed: int, rounds: int) -> None:
+    def __init__(
+        self, files: PlanFiles, engine: Engine, run: str, seed: int, rounds: int, epoch: int = 0
+    ) -> None:
         tuning = files.job.fine_tuning
         self.files, self.engine, self.run, self.seed = files, engine, run, seed
-        self._rounds = rounds
+        self._rounds, self.epoch = rounds, epoch
         self.aggregator = aggregator_of(tuning.aggregator, trim_fraction=tuning.trim_fraction)
         self.model = load_tuned_model(files, self.aggregator)
         self.format = DataFormat.of(self.model)
@@ -84,12 +87,13 @@ class Session:
             weights_sha256=files.profile.weights_sha256,
         )
         self._build()
-        self._snapshots = Snapshots(engine, files.plan, tuning.personal, run)
+        self._snapshots = Snapshots(engine, files.plan, tuning.personal, run, epoch)
 
     def _build(self) -> None:
         files, tuning = self.files, self.files.job.fine_tuning
         site = Site(
             run=self.run,
+            epoch=self.epoch,
             plan=files.plan,
             model=self.model,
             facts=self._facts,

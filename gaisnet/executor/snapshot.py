@@ -30,11 +30,14 @@ class Snapshots:
         plan: Names them.
         personal: Whether each domain has modules of its own.
         run: Id of the run.
+        epoch: Of the run.
     """
 
-    def __init__(self, engine: Engine, plan: Plan, personal: bool, run: str) -> None:
+    def __init__(
+        self, engine: Engine, plan: Plan, personal: bool, run: str, epoch: int = 0
+    ) -> None:
         self._engine = engine
-        self._mailbox = Mailbox(_DRIVER, run)
+        self._mailbox = Mailbox(_DRIVER, run, epoch)
         self._samples: defaultdict[tuple[str, str], int] = defaultdict(int)
         self._stages: defaultdict[str, list[str]] = defaultdict(list)
         cloud = cloud_of(plan)

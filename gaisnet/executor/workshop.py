@@ -29,6 +29,7 @@ from gaisnet.executor.inference.entry import EntryServer
 from gaisnet.executor.inference.generation import Generation
 from gaisnet.executor.inference.modules import ModuleSource
 from gaisnet.executor.inference.port import Port
+from gaisnet.executor.mailbox import Mailbox
 from gaisnet.executor.privacy import Guard
 from gaisnet.executor.probe import Probe
 from gaisnet.models import FoundationModel, Stage, attach, load_model, make_stage
@@ -69,8 +70,8 @@ class Workshop:
             ConductorBlueprint: self._conductor,
             BodyBlueprint: self._body,
             EntryBlueprint: self._entry,
-            ModulesBlueprint: lambda blueprint: ModuleSource(blueprint.device, blueprint.run),
-            ProbeBlueprint: lambda blueprint: Probe(blueprint.device, blueprint.run),
+            ModulesBlueprint: lambda blueprint: ModuleSource(_mailbox(blueprint)),
+            ProbeBlueprint: lambda blueprint: Probe(_mailbox(blueprint)),
         }
 
     def lend(self, source: ModelSource, model: FoundationModel) -> None:
@@ -98,12 +99,13 @@ class Workshop:
             blueprint.optimizer,
             blueprint.compression,
             guard=guard,
+            epoch=blueprint.epoch,
         )
 
     def _coordinator(self, blueprint: CoordinatorBlueprint) -> Coordinator:
         aggregator = aggregator_of(blueprint.aggregator, trim_fraction=blueprint.trim_fraction)
         gate = UpdateGate(blueprint.gate)
-        return Coordinator(blueprint.device, blueprint.run, aggregator, gate)
+        return Coordinator(_mailbox(blueprint), blueprint.run, aggregator, gate)
 
     def _conductor(self, blueprint: ConductorBlueprint) -> Conductor:
         known = blueprint.clusters, blueprint.facts, blueprint.settings
@@ -128,7 +130,11 @@ def _stage(model: FoundationModel, span: Span) -> Stage:
 
 def _port(model: FoundationModel, blueprint: BodyBlueprint | EntryBlueprint) -> Port:
     compression, name = blueprint.compression, blueprint.name
-    return Port(blueprint.device, blueprint.run, model, compression, name)
+    return Port(blueprint.device, blueprint.run, model, compression, name, blueprint.epoch)
+
+
+def _mailbox(blueprint: CoordinatorBlueprint | ModulesBlueprint | ProbeBlueprint) -> Mailbox:
+    return Mailbox(blueprint.device, blueprint.run, blueprint.epoch)
 
 
 def _check_identity(source: ModelSource, model: FoundationModel) -> None:

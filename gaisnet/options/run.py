@@ -12,6 +12,7 @@ __all__ = [
     "Engine",
     "LogLevel",
     "MetricsPort",
+    "OnLoss",
     "PageFile",
     "Patience",
     "PlanFile",
@@ -54,6 +55,10 @@ MetricsPort = Annotated[
 LogLevel = Annotated[
     Literal["debug", "info", "warning", "error"],
     Option("--log-level", help="Of the devices' logs in the run's folder."),
+]
+OnLoss = Annotated[
+    Literal["replan", "stop"],
+    Option("--on-loss", help="A device is lost: go on without it under a new plan, or end."),
 ]
 Rounds = Annotated[int | None, Option("--rounds", min=1, help="How many; else the job's.")]
 Subject = Annotated[

@@ -18,6 +18,7 @@ from gaisnet.schema.base import (
 )
 
 __all__ = [
+    "EarlierPlan",
     "Event",
     "LinkTraffic",
     "MoveTime",
@@ -28,6 +29,14 @@ __all__ = [
 ]
 
 
+class EarlierPlan(Strict):
+    """A plan that a run had until a device was lost."""
+
+    path: str
+    """Relative to the run's folder."""
+    sha256: Sha256
+
+
 class RunManifest(Strict):
     """Which plan was run, with what, and how it ended."""
 
@@ -36,6 +45,10 @@ class RunManifest(Strict):
     plan_path: str
     """Relative to the run's folder."""
     plan_sha256: Sha256
+    earlier_plans: tuple[EarlierPlan, ...] = ()
+    """Oldest first: a re-plan after a loss takes the place of the plan before it."""
+    epoch: Count = 0
+    """How often the run's services were put in place before: it was resumed, or planned again."""
     engine: Literal["local", "ray"]
     seed: Count
     status: Literal["running", "done", "interrupted", "failed"]
@@ -139,6 +152,7 @@ class Event(Strict):
         "run_resumed",
         "round_started",
         "round_closed",
+        "replanned",
         "checkpoint_written",
         "update_rejected",
         "device_lost",

@@ -51,7 +51,12 @@ _TUNABLE = LoraSpec(r=2, alpha=4)
 
 
 def write_small_job(
-    folder: Path, *, topology: str = "u_shape", rounds: int = 2, microbatches: int = 1
+    folder: Path,
+    *,
+    topology: str = "u_shape",
+    rounds: int = 2,
+    microbatches: int = 1,
+    helped: bool = False,
 ) -> Path:
     """Write model, profile, fleet, data, job and plan into ``folder``.
 
@@ -60,6 +65,8 @@ def write_small_job(
         topology: ``u_shape`` (owners hold head and tail) or ``vanilla`` (the body ends the model).
         rounds: Of fine-tuning.
         microbatches: Of each batch.
+        helped: One cluster instead of two: ``owner-a`` and ``owner-b`` below ``edge-0``, with
+            ``owner-c`` as a stage holder that has no part in it otherwise, and ``edge-1`` idle.
 
     Returns:
         The plan's path.
@@ -78,7 +85,7 @@ def write_small_job(
         ("job", _job(rounds)),
     ):
         (folder / f"{name}.json").write_text(canonical_json(content))
-    plan = _plan(folder, model, _clusters(topology == "u_shape", microbatches), topology)
+    plan = _plan(folder, model, _clusters(topology == "u_shape", microbatches, helped), topology)
     (folder / "plan.json").write_text(canonical_json(plan))
     return folder / "plan.json"
 
@@ -115,8 +122,11 @@ def _job(rounds: int) -> Job:
     )
 
 
-def _clusters(u_shape: bool, microbatches: int) -> tuple[ClusterPlan, ...]:
+def _clusters(u_shape: bool, microbatches: int, helped: bool) -> tuple[ClusterPlan, ...]:
     tail = 4 if u_shape else _UNITS
+    relays = [("edge-0", "owner-b", ("owner-a", "owner-b")), ("edge-1", "owner-c", ("owner-c",))]
+    if helped:
+        relays = [("edge-0", "owner-c", ("owner-a", "owner-b"))]
     return tuple(
         ClusterPlan(
             id=f"c{number}",
@@ -132,9 +142,7 @@ def _clusters(u_shape: bool, microbatches: int) -> tuple[ClusterPlan, ...]:
             intra="sequential",
             microbatches=microbatches,
         )
-        for number, (edge, relay, owners) in enumerate(
-            [("edge-0", "owner-b", ("owner-a", "owner-b")), ("edge-1", "owner-c", ("owner-c",))]
-        )
+        for number, (edge, relay, owners) in enumerate(relays)
     )
 
 

@@ -30,7 +30,7 @@ Kind = Literal[
 
 Rows = Annotated[tuple[Count, ...], Field(max_length=65_536)]
 
-_COUNTERS = ("sequence", "round", "step", "microbatch", "position")
+_COUNTERS = ("epoch", "sequence", "round", "step", "microbatch", "position")
 _COUNTER_DIGITS = 10 * len(_COUNTERS)
 
 
@@ -48,6 +48,8 @@ class Header(Strict):
     """Device that made the frame."""
     receiver: Identifier
     """Device that it is for."""
+    epoch: Count = 0
+    """Counts how often the run's services were put in place; a holder refuses any earlier one."""
     sequence: Count = 0
     """Counts the sender's frames: none is taken twice."""
     round: Count = 0

@@ -9,7 +9,7 @@ An error may surface at any later wait. No wait is without a bound.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar
 
@@ -196,6 +196,9 @@ class Engine(Protocol):
 
     def news(self) -> Mapping[str, News]:
         """What devices have to say; of one that does not answer there is none."""
+
+    def reach(self, devices: Collection[str]) -> frozenset[str]:
+        """Those of some devices of the fleet on which services can be placed."""
 
     def close(self) -> None:
         """Stop all services; nothing is left behind."""

@@ -39,6 +39,7 @@ def make_engine(
     options: EngineOptions | None = None,
     *,
     step_s: float = 0.0,
+    spares: Iterable[str] = (),
 ) -> Engine:
     """A new engine.
 
@@ -47,6 +48,7 @@ def make_engine(
         devices: Those that services will be placed on.
         options: Of the engine ray.
         step_s: Planned seconds of a local step; what takes far longer is lost.
+        spares: Devices that may have to take over.
 
     Raises:
         UsageError: There is no engine of that name, or its package is not installed.
@@ -60,11 +62,13 @@ def make_engine(
             raise UsageError("the local engine has no address", hint="use --engine ray")
         return LocalEngine(log_level=options.log_level)
     if name == "ray":
-        return _ray_engine(devices, options, step_s)
+        return _ray_engine(devices, spares, options, step_s)
     raise UsageError(f"there is no engine {name!r}", hint="use --engine local or --engine ray")
 
 
-def _ray_engine(devices: Iterable[str], options: EngineOptions, step_s: float) -> Engine:
+def _ray_engine(
+    devices: Iterable[str], spares: Iterable[str], options: EngineOptions, step_s: float
+) -> Engine:
     # Ray is an extra, slow to import, and reads its settings then.
     from gaisnet.executor.engines.ray.settings import prepare
 
@@ -77,4 +81,5 @@ def _ray_engine(devices: Iterable[str], options: EngineOptions, step_s: float) -
     from gaisnet.executor.engines.ray.patience import Patience
 
     bounds = Patience.of(step_s, options.patience, simulated=private)
-    return RayEngine(devices, address=options.address, patience=bounds, log_level=options.log_level)
+    given = {"address": options.address, "patience": bounds, "log_level": options.log_level}
+    return RayEngine(devices, spares, **given)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -136,6 +136,10 @@ class LocalEngine:
     def news(self) -> Mapping[str, News]:
         """The devices' logs."""
         return {device: News(log.take()) for device, log in sorted(self._logs.items())}
+
+    def reach(self, devices: Collection[str]) -> frozenset[str]:
+        """All of them."""
+        return frozenset(devices)
 
     def close(self) -> None:
         """Forget all services and models."""

@@ -19,8 +19,8 @@ __all__ = ["ModuleSource", "take_modules"]
 class ModuleSource:
     """Hands tunable modules to the servers of a cluster; lives on its edge."""
 
-    def __init__(self, device: str, run: str) -> None:
-        self._mailbox = Mailbox(device, run)
+    def __init__(self, mailbox: Mailbox) -> None:
+        self._mailbox = mailbox
         self._modules: Mapping[str, Tensor] = {}
 
     def fill(self, frame: Buffer) -> Answer:

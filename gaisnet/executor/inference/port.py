@@ -11,6 +11,7 @@ from torch import Tensor
 from gaisnet.errors import RunError
 from gaisnet.executor.compress import pack, unpack
 from gaisnet.executor.frames import Buffer, FrameError, Header, Kind, decode, encode
+from gaisnet.executor.mailbox import check_epoch
 from gaisnet.models import FoundationModel
 from gaisnet.schema.job import Compression
 
@@ -44,6 +45,7 @@ class Port:
         model: The whole model; its hidden size and dtype are read.
         compression: Of hidden states.
         name: Of the server, for the frames' headers.
+        epoch: Of the run; frames of any other are refused.
     """
 
     def __init__(
@@ -53,9 +55,10 @@ class Port:
         model: FoundationModel,
         compression: Compression = "none",
         name: str = "",
+        epoch: int = 0,
     ) -> None:
         self.device = device
-        self._run = run
+        self._run, self._epoch = run, epoch
         self._compression: Compression = compression
         self._name = name
         self._hidden_size = model.anatomy.hidden_size
@@ -84,6 +87,7 @@ class Port:
             kind=kind,
             sender=self.device,
             receiver=receiver,
+            epoch=self._epoch,
             sequence=self._sequence,
             step=turn.number,
             stage=self._name,
@@ -105,6 +109,7 @@ class Port:
                 f"a frame of run {header.run} with {header.kind} for {header.receiver} came to "
                 f"{self.device}, which expects {' or '.join(kinds)} of run {self._run}"
             )
+        check_epoch(header, self._epoch, self.device)
         return Turn(header.step, header.session, header.position), tensors
 
     def open_hidden(self, frame: Buffer) -> tuple[Turn, Tensor, dict[str, Tensor]]:

@@ -57,6 +57,7 @@ class Serving:
         compression: Of hidden states.
         source: Where the servers' devices find the model; by default they are lent this one.
         privacy: What entries do to the activations that they send.
+        epoch: Of the run.
     """
 
     def __init__(
@@ -67,7 +68,9 @@ class Serving:
         compression: Compression = "none",
         source: ModelSource | None = None,
         privacy: PrivacySpec | None = None,
+        epoch: int = 0,
     ) -> None:
+        self.epoch = epoch
         self.engine, self.model, self.run, self.compression = engine, model, run, compression
         self.privacy = privacy or PrivacySpec()
         self.source = ModelSource.of(model) if source is None else source
@@ -75,7 +78,7 @@ class Serving:
 
     def put(self, kind: Kind, receiver: Address, tensors: Mapping[str, Tensor]) -> Parcel:
         """A frame of the driver's, laid at a server."""
-        mailbox = Mailbox(receiver.device, self.run)
+        mailbox = Mailbox(receiver.device, self.run, self.epoch)
         return self.engine.put(mailbox.frame(kind, receiver.device, tensors, Moment())[1], receiver)
 
 
@@ -111,6 +114,7 @@ class Body:
         blueprint = BodyBlueprint(
             device=held.device,
             run=serving.run,
+            epoch=serving.epoch,
             name=address.service,
             model=serving.source,
             span=_span(held),
@@ -206,7 +210,12 @@ class ServiceDesk:
             ModelError: A module is missing or has another shape.
         """
         source = Address(sender, f"modules/{self._name}")
-        blueprint = ModulesBlueprint(device=sender, run=self._serving.run, name=source.service)
+        blueprint = ModulesBlueprint(
+            device=sender,
+            run=self._serving.run,
+            epoch=self._serving.epoch,
+            name=source.service,
+        )
         self._engine.place(source, blueprint)
         self._engine.call(source, "fill", parcels=[self._serving.put("modules", source, modules)])
         ends = [held for held in (self._chain.head, self._chain.tail) if held is not None]
@@ -223,6 +232,7 @@ class ServiceDesk:
         return EntryBlueprint(
             device=chain.entry,
             run=serving.run,
+            epoch=serving.epoch,
             name=self.entry.service,
             model=serving.source,
             head=None if chain.head is None else _span(chain.head),

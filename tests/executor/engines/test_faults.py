@@ -45,7 +45,13 @@ def test_a_killed_stage_holder_ends_the_run_with_20_and_it_is_resumed_bit_for_bi
 
     folder = tmp_path / "run"
     with pytest.raises(RunError, match=f"device {OWNER} is lost: its process has ended") as caught:
-        execute(plan, run_dir=folder, engine=ray_engine, on_event=kill_in_the_second_round)
+        execute(
+            plan,
+            run_dir=folder,
+            engine=ray_engine,
+            on_event=kill_in_the_second_round,
+            on_loss="stop",
+        )
     assert caught.value.exit_code == 20
     assert f"gaisnet execute --engine ray --resume {folder}" in str(caught.value.hint)
     assert OWNER in ray_engine.watch()

@@ -76,8 +76,8 @@ def joined(address: str) -> dict[str, dict[str, str]]:
         disconnect()
 
 
-def connect(address: str, devices: Iterable[str]) -> None:
-    """Join the cluster that is there, as its driver.
+def connect(address: str, devices: Iterable[str]) -> frozenset[str]:
+    """Join the cluster that is there, as its driver; returns all devices that have joined it.
 
     Raises:
         RunError: It cannot be reached.
@@ -100,6 +100,8 @@ def connect(address: str, devices: Iterable[str]) -> None:
             where=address,
             hint="start `gaisnet join` on each of them",
         )
+    names = (name for name in joined if name.startswith(RESOURCE))
+    return frozenset(name.removeprefix(RESOURCE) for name in names)
 
 
 def disconnect() -> None:

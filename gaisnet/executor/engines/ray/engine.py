@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -39,6 +39,7 @@ class RayEngine(Issuer):
 
     Args:
         devices: Those of the plan.
+        spares: Those that may have to take over; their processes start when they do.
         address: Of the cluster's head; without it a cluster is started on this machine alone.
         patience: Bounds of all waits.
         threads: CPU threads of each device; by default as many as torch uses here.
@@ -52,6 +53,7 @@ class RayEngine(Issuer):
     def __init__(
         self,
         devices: Iterable[str],
+        spares: Iterable[str] = (),
         *,
         address: str | None = None,
         patience: Patience | None = None,
@@ -68,9 +70,10 @@ class RayEngine(Issuer):
         super().__init__(DRIVER, self._handles, patience, ledger)
         known = sorted(set(devices))
         if address is None:
-            cluster.start_here(known)
+            self._joined = frozenset([*known, *spares])
+            cluster.start_here(sorted(self._joined))
         else:
-            cluster.connect(address, known)
+            self._joined = cluster.connect(address, known)
         try:
             self._start(known)
         except BaseException:  # Ctrl-C among them: nobody has the engine, so nobody would close it
@@ -82,8 +85,9 @@ class RayEngine(Issuer):
 
     def place(self, address: Address, blueprint: Blueprint) -> None:
         """Have the service built; what fails there is raised at a later wait."""
-        if address.device in self._health.lost:
-            self._start([address.device])
+        device = address.device
+        if device in self._health.lost or device in self._joined - self._handles.keys():
+            self._start([device])
         actor, turn = self._actor(address), self._turn(address)
         ref = actor.place.remote(turn, address.service, pack_blueprint(blueprint))
         self._ledger.enter(Call(address.device, f"placing {address.service}", ref, starts=True))
@@ -134,6 +138,10 @@ class RayEngine(Issuer):
                 told = DeviceNews.model_validate_json(ray.get(ref, timeout=0))
                 found[device] = News(told.lines, told.leaving)
         return found
+
+    def reach(self, devices: Collection[str]) -> frozenset[str]:
+        """Those that have joined and are not lost."""
+        return self._joined.intersection(devices) - self._health.lost.keys()
 
     def close(self) -> None:
         """End all processes of the devices, and the cluster if it was started here."""
