@@ -84,7 +84,9 @@ def test_a_run_leaves_everything_behind(job, finished):
     assert (finished.run_dir / manifest.plan_path).resolve() == job.resolve()
     assert manifest.adapters == {"general": "adapters/general"}
     assert (finished.run_dir / "adapters/general/adapter_model.safetensors").is_file()
-    assert json.loads((finished.run_dir / "manifest.json").read_text()) == manifest.model_dump()
+    assert json.loads((finished.run_dir / "manifest.json").read_text()) == manifest.model_dump(
+        mode="json"
+    )
     assert len(lines(finished.run_dir / "metrics.jsonl")) == 3
     kept = sorted(path.name for path in (finished.run_dir / "checkpoints").iterdir())
     assert kept == ["round-2", "round-3"]
