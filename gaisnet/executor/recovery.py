@@ -6,15 +6,15 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Literal
 
-from gaisnet.errors import GaisnetError, MismatchError, OutputError, QuorumError
+from gaisnet.errors import GaisnetError, OutputError, QuorumError
 from gaisnet.executor.engines import Engine
 from gaisnet.executor.engines.base import LostDeviceError
 from gaisnet.executor.planfiles import PlanFiles, read_plan
 from gaisnet.planner import inputs_of, replan
-from gaisnet.schema.files import canonical_json, read_model, sha256_file, write_atomic
+from gaisnet.schema.files import canonical_json, write_atomic
 from gaisnet.schema.plan import Plan
 
-__all__ = ["OnLoss", "go_on_without", "read_earlier"]
+__all__ = ["OnLoss", "go_on_without"]
 
 OnLoss = Literal["replan", "stop"]
 """What a run does when a device is lost."""
@@ -56,19 +56,6 @@ def go_on_without(
     except GaisnetError as none:
         error.hint = f"start it again: there is no plan without it ({none.message})"
         raise error from none
-
-
-def read_earlier(path: Path, sha256: str) -> Plan:
-    """A plan that the run had before.
-
-    Raises:
-        InputError: It is not there.
-        MismatchError: It has changed since.
-    """
-    plan = read_model(path, Plan)
-    if sha256_file(path) != sha256:
-        raise MismatchError("the run's earlier plan has changed since", where=str(path))
-    return plan
 
 
 def _check_quorum(files: PlanFiles, first: Plan, plan: Plan, lost: Collection[str]) -> None:

@@ -18,17 +18,16 @@ from gaisnet.errors import (
     UsageError,
 )
 from gaisnet.executor.build import devices_of
-from gaisnet.executor.carryover import carry_over
-from gaisnet.executor.checkpoint import Checkpoint, Checkpoints
+from gaisnet.executor.checkpoint import Checkpoint
 from gaisnet.executor.engines import Engine, EngineOptions, make_engine
 from gaisnet.executor.engines.base import LostDeviceError
 from gaisnet.executor.export import frozen_sha256, states_sha256
+from gaisnet.executor.lineage import Lineage
 from gaisnet.executor.planfiles import PlanFiles, read_plan
-from gaisnet.executor.recovery import OnLoss, go_on_without, read_earlier
+from gaisnet.executor.recovery import OnLoss, go_on_without
 from gaisnet.executor.runfolder import RunFolder
 from gaisnet.executor.services import answer_services
 from gaisnet.executor.session import Session
-from gaisnet.schema.plan import Plan
 from gaisnet.schema.run import EarlierPlan, Event, RoundMetrics, RunManifest, ServiceMetrics
 from gaisnet.schema.watch import Watcher
 
@@ -145,11 +144,11 @@ class _Run:
     def __init__(
         self, files: PlanFiles, folder: RunFolder, on_loss: OnLoss, *, resumed: bool
     ) -> None:
-        self._files = files
         self._folder = folder
         self._on_loss = on_loss
         self._before = self._folder.read_manifest() if resumed else None
-        self._earlier = () if self._before is None else self._before.earlier_plans
+        earlier = () if self._before is None else self._before.earlier_plans
+        self._lineage = Lineage(folder=folder.path, files=files, earlier=earlier)
         self._manifest: RunManifest
 
     def execute(self, given: _Workers, seed: int | None, rounds: int | None) -> RunResult:
@@ -157,7 +156,7 @@ class _Run:
         if self._before is None:
             self._folder.refuse_existing()
         seed, rounds = self._settle(seed, rounds)
-        with given.at_work(self._files) as engine:
+        with given.at_work(self._lineage.files) as engine:
             epoch = 0 if self._before is None else self._before.epoch + 1
             session = self._session(engine, seed, rounds, epoch)
             checkpoint = self._begin(session, engine.name, rounds)
@@ -190,17 +189,17 @@ class _Run:
         """Another plan, and the last checkpoint carried over to it; the manifest makes it so."""
         manifest, epoch = self._manifest, self._manifest.epoch + 1
         target = self._folder.path / "plans" / f"epoch-{epoch}.json"
-        begun = self._earlier[0].sha256 if self._earlier else self._files.sha256
-        files = go_on_without(error, self._files, self._plan_of(begun), engine, target)
+        files = go_on_without(error, self._lineage.files, self._lineage.first, engine, target)
         replaced = EarlierPlan(path=manifest.plan_path, sha256=manifest.plan_sha256)
-        self._files, self._earlier = files, (*self._earlier, replaced)
+        earlier = (*self._lineage.earlier, replaced)
+        self._lineage = Lineage(folder=self._folder.path, files=files, earlier=earlier)
         self._note(
             plan_path=_relative(target, self._folder.path),
             plan_sha256=files.sha256,
-            earlier_plans=self._earlier,
+            earlier_plans=self._lineage.earlier,
             epoch=epoch,
         )
-        checkpoint, _ = self._newest()
+        checkpoint, _ = self._lineage.newest()
         done = checkpoint.rounds_done if checkpoint else 0
         self._folder.reopen(done)
         self._note(rounds_done=done)
@@ -211,30 +210,7 @@ class _Run:
         return checkpoint
 
     def _session(self, engine: Engine, seed: int, rounds: int, epoch: int) -> Session:
-        return Session(self._files, engine, self._run_id(seed), seed, rounds, epoch)
-
-    @property
-    def _checkpoints(self) -> Checkpoints:
-        """Also those of plans before."""
-        earlier = [plan.sha256 for plan in self._earlier]
-        keep = self._files.job.fine_tuning.keep_checkpoints
-        return Checkpoints(self._folder.checkpoints, self._files.sha256, keep, earlier)
-
-    def _newest(self) -> tuple[Checkpoint | None, list[str]]:
-        """The newest checkpoint that is intact, as the present plan goes on from it; and the
-        names of damaged ones."""
-        checkpoint, damaged = self._checkpoints.newest()
-        if checkpoint is None or checkpoint.plan_sha256 in (None, self._files.sha256):
-            return checkpoint, damaged
-        old, personal = self._plan_of(checkpoint.plan_sha256), self._files.job.fine_tuning.personal
-        return carry_over(checkpoint, old, self._files.plan, personal=personal), damaged
-
-    def _plan_of(self, sha256: str) -> Plan:
-        """The run's plan with this hash, present or earlier."""
-        if sha256 == self._files.sha256:
-            return self._files.plan
-        path = next(plan.path for plan in self._earlier if plan.sha256 == sha256)
-        return read_earlier(self._folder.path / path, sha256)
+        return Session(self._lineage.files, engine, self._run_id(seed), seed, rounds, epoch)
 
     def _work(
         self, session: Session, checkpoint: Checkpoint | None, rounds: int
@@ -248,7 +224,7 @@ class _Run:
             self._folder.add_metrics(metrics)
             for device, why in metrics.rejected.items():
                 self._folder.tell("update_rejected", round_index=index, device=device, detail=why)
-            written = self._checkpoints.write(session.checkpoint(index + 1))
+            written = self._lineage.checkpoints.write(session.checkpoint(index + 1))
             self._note(rounds_done=index + 1)
             self._folder.tell("checkpoint_written", round_index=index, detail=written.name)
             self._folder.tell("round_closed", round_index=index, detail=_summary(metrics))
@@ -259,14 +235,14 @@ class _Run:
         """Write down what the devices say; returns those that want to leave."""
         news = engine.news()
         self._folder.add_logs({device: told.lines for device, told in news.items()})
-        used = devices_of(self._files.plan)
+        used = devices_of(self._lineage.files.plan)
         return [device for device, told in news.items() if told.leaving and device in used]
 
     def _let_go(self, leaving: Sequence[str], done: int, rounds: int) -> None:
         """The round and its checkpoint are whole: whoever wants to leave may do so now."""
         for device in leaving:
             self._folder.tell("device_leaving", round_index=done - 1, device=device)
-        if leaving and (done < rounds or self._files.plan.routes):
+        if leaving and (done < rounds or self._lineage.files.plan.routes):
             raise LostDeviceError(
                 f"{', '.join(leaving)} leaves after round {done} of {rounds}",
                 where=leaving[0],
@@ -305,8 +281,8 @@ class _Run:
         """Seed and rounds: the caller's, a resumed run's, or the plan's."""
         manifest = self._before
         if manifest is None:
-            job = self._files.job.fine_tuning
-            return (self._files.plan.seed if seed is None else seed), (rounds or job.rounds)
+            job = self._lineage.files.job.fine_tuning
+            return (self._lineage.files.plan.seed if seed is None else seed), (rounds or job.rounds)
         if seed not in (None, manifest.seed):
             raise UsageError(f"the run was started with seed {manifest.seed}, not {seed}")
         return manifest.seed, (rounds or manifest.rounds)
@@ -314,23 +290,23 @@ class _Run:
     def _run_id(self, seed: int) -> str:
         if self._before is not None:
             return self._before.run_id
-        return f"{self._files.plan.name[:32]}-{self._files.sha256[:8]}-{seed}"[:64]
+        return f"{self._lineage.files.plan.name[:32]}-{self._lineage.files.sha256[:8]}-{seed}"[:64]
 
     def _begin(self, session: Session, engine: str, rounds: int) -> Checkpoint | None:
         """Make (or reopen) the folder and write the manifest; returns where to go on."""
-        checkpoint, damaged = (None, []) if self._before is None else self._newest()
+        checkpoint, damaged = (None, []) if self._before is None else self._lineage.newest()
         done = checkpoint.rounds_done if checkpoint else 0
         loss, accuracy = self._first_evaluation(session)
         if self._before is None:
             self._folder.create()
         else:
             self._folder.reopen(done)
-            self._checkpoints.tidy()
+            self._lineage.checkpoints.tidy()
         self._manifest = RunManifest(
             run_id=session.run,
-            plan_path=_relative(self._files.path, self._folder.path),
-            plan_sha256=self._files.sha256,
-            earlier_plans=self._earlier,
+            plan_path=_relative(self._lineage.files.path, self._folder.path),
+            plan_sha256=self._lineage.files.sha256,
+            earlier_plans=self._lineage.earlier,
             epoch=session.epoch,
             engine=cast(Literal["local", "ray"], engine),
             seed=session.seed,
@@ -345,7 +321,7 @@ class _Run:
         self._folder.write_manifest(self._manifest)
         kind = "run_resumed" if self._before else "run_started"
         state = f"{done} of {rounds} rounds are done"
-        self._folder.announce(self._files.plan, self._manifest, session.engine.states)
+        self._folder.announce(self._lineage.files.plan, self._manifest, session.engine.states)
         self._folder.tell(kind, detail="; ".join([state, *(f"{n} is damaged" for n in damaged)]))
         return checkpoint
 

@@ -81,5 +81,10 @@ def _ray_engine(
     from gaisnet.executor.engines.ray.patience import Patience
 
     bounds = Patience.of(step_s, options.patience, simulated=private)
-    given = {"address": options.address, "patience": bounds, "log_level": options.log_level}
-    return RayEngine(devices, spares, **given)
+    return RayEngine(
+        devices,
+        spares,
+        address=options.address,
+        patience=bounds,
+        log_level=options.log_level,
+    )

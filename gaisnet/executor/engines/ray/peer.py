@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
@@ -73,6 +73,10 @@ class PeerEngine(Issuer):
     def watch(self) -> frozenset[str]:
         """Ask all devices."""
         return self._health.survey()
+
+    def reach(self, devices: Collection[str]) -> frozenset[str]:
+        """None: placing is the driver's business."""
+        return frozenset()
 
     def states(self) -> Mapping[str, DeviceState]:
         """What was heard of all devices."""
