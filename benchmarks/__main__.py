@@ -6,7 +6,19 @@ import subprocess
 import sys
 from pathlib import Path
 
-ORDER = ("startup", "executor", "generation", "profiler", "extrapolation", "planner", "replan")
+ORDER = (
+    "startup",
+    "executor",
+    "generation",
+    "profiler",
+    "reproducible",
+    "stages",
+    "extrapolation",
+    "planner",
+    "replan",
+    "clustering",
+    "tradeoff",
+)
 
 
 def main() -> None:
