@@ -21,8 +21,9 @@ from gaisnet.profiler.standins import (
     model_on_meta,
     unanalysable_as_model_error,
 )
-from gaisnet.profiler.unit_memory import UnitMemory, unit_memory
-from gaisnet.profiler.unit_work import UnitWork, unit_work
+from gaisnet.profiler.unit_memory import UnitMemory
+from gaisnet.profiler.unit_passes import count_passes
+from gaisnet.profiler.unit_work import UnitWork
 from gaisnet.schema.model import ModelSpec, TunableSpec
 from gaisnet.schema.profile import FlopWitnesses, ModelPart, UnitPart
 
@@ -107,8 +108,7 @@ def _count(
     closed_form = closed_form_flops(model, cuts.tokens)
     mode = FakeTensorMode()
     make_fake(model, mode)
-    memory = unit_memory(model, mode, tokens, seed)
-    work = unit_work(model, mode, tokens, seed)
+    memory, work = count_passes(model, mode, tokens, seed)
     hollow = model_on_meta(spec, tunable, seed)
     make_hollow(hollow)
     traced = fvcore_flops(hollow, tokens, seed)

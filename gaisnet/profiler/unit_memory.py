@@ -6,15 +6,12 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from torch import Tensor, nn
-from torch._subclasses.fake_tensor import FakeTensorMode
 
 from gaisnet.models.foundation import FoundationModel
-from gaisnet.profiler.passage import Listener, Phase, run_pass
-from gaisnet.profiler.standins import fake_batch
+from gaisnet.profiler.passage import Listener, Phase
 from gaisnet.profiler.storages import StorageTracker
-from gaisnet.profiler.valueless import as_without_padding
 
-__all__ = ["UnitMemory", "unit_memory"]
+__all__ = ["MemoryWatch", "UnitMemory", "units_memory"]
 
 
 @dataclass(frozen=True)
@@ -29,42 +26,20 @@ class UnitMemory:
     """Operators of the forward pass."""
 
 
-def unit_memory(
-    model: FoundationModel, mode: FakeTensorMode, tokens: int | None, seed: int
-) -> list[UnitMemory]:
-    """Saved and transient bytes of every unit per sample: what a second sample adds to the first.
-
-    Args:
-        model: Of fake tensors under ``mode``, with its tunable modules attached.
-        mode: The fake mode.
-        tokens: Sequence length, for text.
-        seed: Seed of the batch.
-    """
-    one, two = (_watch(model, mode, batch, tokens, seed) for batch in (1, 2))
+def units_memory(one: MemoryWatch, two: MemoryWatch) -> list[UnitMemory]:
+    """Saved and transient bytes of every unit per sample: what the second sample of ``two`` adds
+    to that of ``one``."""
     return [
         UnitMemory(
             saved_bytes=max(0, two.saved[unit] - one.saved[unit]),
             working_bytes=max(0, two.working(unit) - one.working(unit)),
             operators=one.operators[unit],
         )
-        for unit in range(model.n_units)
+        for unit in range(len(one.saved))
     ]
 
 
-def _watch(
-    model: FoundationModel, mode: FakeTensorMode, batch_size: int, tokens: int | None, seed: int
-) -> _Watch:
-    batch = fake_batch(model.example_inputs(batch_size, tokens, seed), mode)
-    for parameter in model.bare.parameters():
-        parameter.grad = None
-    watch = _Watch(model)
-    watch.tracker.add([*model.bare.parameters(), *model.bare.buffers(), *batch.values()])
-    with mode, as_without_padding(), watch.tracker:
-        run_pass(model, batch, watch)
-    return watch
-
-
-class _Watch(Listener):
+class MemoryWatch(Listener):
     """Reads the tracker at every boundary between units.
 
     Gradients of parameters are counted apart, since they do not grow with the batch.

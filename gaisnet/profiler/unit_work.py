@@ -10,18 +10,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from torch import Tensor
-from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from gaisnet.models.foundation import FoundationModel
 from gaisnet.profiler.flop_counter import looks_like_a_product
-from gaisnet.profiler.passage import Listener, Phase, run_pass
-from gaisnet.profiler.standins import fake_batch
-from gaisnet.profiler.valueless import as_without_padding
+from gaisnet.profiler.passage import Listener, Phase
 from gaisnet.schema.profile import PassWork
 
-__all__ = ["UnitWork", "kind_of_operator", "touched_bytes", "unit_work"]
+__all__ = ["UnitWork", "WorkWatch", "kind_of_operator", "touched_bytes", "units_work"]
 
 _KINDS = {
     "gelu": "gelu",
@@ -56,24 +52,15 @@ class _Tally:
     moved: Counter[str] = field(default_factory=Counter)
 
 
-def unit_work(
-    model: FoundationModel, mode: FakeTensorMode, tokens: int | None, seed: int
-) -> list[UnitWork]:
-    """Calls and bytes of every unit: what a second sample adds to the first, and the rest.
-
-    Args:
-        model: Of fake tensors under ``mode``, with its tunable modules attached.
-        mode: The fake mode.
-        tokens: Sequence length, for text.
-        seed: Seed of the batch.
-    """
-    one, two = (_watch(model, mode, batch, tokens, seed) for batch in (1, 2))
+def units_work(one: WorkWatch, two: WorkWatch) -> list[UnitWork]:
+    """Calls and bytes of every unit: what the second sample of ``two`` adds, and the rest."""
+    first, second = one.tallies, two.tallies
     return [
         UnitWork(
-            forward=_work(one[unit, "forward"], two[unit, "forward"]),
-            backward=_work(one[unit, "backward"], two[unit, "backward"]),
+            forward=_work(first[unit, "forward"], second[unit, "forward"]),
+            backward=_work(first[unit, "backward"], second[unit, "backward"]),
         )
-        for unit in range(model.n_units)
+        for unit in range(len(first) // 2)
     ]
 
 
@@ -90,18 +77,6 @@ def kind_of_operator(name: str) -> str | None:
     return _KINDS.get(base, "move")
 
 
-def _watch(
-    model: FoundationModel, mode: FakeTensorMode, batch_size: int, tokens: int | None, seed: int
-) -> dict[tuple[int, Phase], _Tally]:
-    batch = fake_batch(model.example_inputs(batch_size, tokens, seed), mode)
-    for parameter in model.bare.parameters():
-        parameter.grad = None
-    watch = _Watch(model.n_units)
-    with mode, as_without_padding(), watch:
-        run_pass(model, batch, watch)
-    return watch.tallies
-
-
 def _work(one: _Tally, two: _Tally) -> PassWork:
     kinds = sorted({*one.moved, *two.moved})
     sample = {kind: max(0, two.moved[kind] - one.moved[kind]) for kind in kinds}
@@ -113,7 +88,7 @@ def _work(one: _Tally, two: _Tally) -> PassWork:
     )
 
 
-class _Watch(TorchDispatchMode, Listener):  # type: ignore[no-untyped-call]
+class WorkWatch(TorchDispatchMode, Listener):  # type: ignore[no-untyped-call]
     """Adds each operator to the unit and phase that the pass is in."""
 
     def __init__(self, n_units: int) -> None:

@@ -18,7 +18,7 @@ from gaisnet.profiler.stage_memory import StageMemory, StageStep, watch_step
 from gaisnet.profiler.standins import fake_batch, make_fake
 from gaisnet.profiler.storages import StorageTracker
 from gaisnet.profiler.timing import optimizer_of
-from gaisnet.profiler.unit_memory import unit_memory
+from gaisnet.profiler.unit_passes import count_passes
 from gaisnet.profiler.valueless import as_without_padding
 
 from .small import FAMILIES, TUNABLES, on_meta, real, spec_of
@@ -150,7 +150,7 @@ def test_units_saved_bytes_add_up_to_the_whole_models(family: str, folder: Path)
     model = on_meta(family, folder, "full")
     mode = FakeTensorMode()
     make_fake(model, mode)
-    by_unit = sum(unit.saved_bytes for unit in unit_memory(model, mode, None, 0))
+    by_unit = sum(unit.saved_bytes for unit in count_passes(model, mode, None, 0)[0])
     spec = spec_of(family, folder)
     last = model.n_units - 1
     one, two = (stage_memory(spec, TUNABLES["full"], 0, last, size) for size in (1, 2))
@@ -166,7 +166,7 @@ def test_the_planners_sum_over_units_bounds_the_peak_closely(
     model = on_meta(family, folder, tunable)
     mode = FakeTensorMode()
     make_fake(model, mode)
-    units = unit_memory(model, mode, None, 0)
+    units, _ = count_passes(model, mode, None, 0)
     batch_size = 64
     batch_bytes = sum(unit.saved_bytes for unit in units) + max(u.working_bytes for u in units)
     last = model.n_units - 1
@@ -179,7 +179,7 @@ def test_frozen_blocks_below_the_tuned_ones_keep_nothing(folder: Path) -> None:
     model = on_meta("bert", folder, "head")
     mode = FakeTensorMode()
     make_fake(model, mode)
-    units = unit_memory(model, mode, None, 0)
+    units, _ = count_passes(model, mode, None, 0)
     assert [unit.saved_bytes for unit in units[1:4]] == [0, 0, 0]
     assert all(unit.working_bytes > 0 for unit in units[1:4])
 
