@@ -35,6 +35,7 @@ import transformers
 from torch import Tensor
 
 from gaisnet.extrapolation import extrapolate, step_s
+from gaisnet.heap import keep_freed_memory
 from gaisnet.models import attach, load_model
 from gaisnet.profiler import profile_device, profile_model
 from gaisnet.profiler.clock import Instant
@@ -250,6 +251,7 @@ def _step(part: ModelPart, plain: list[Instant], clocked: list[Record]) -> Calib
 def serve(side: str, folder: Path) -> None:
     """What one of the two processes does: one order a line, and a line when it is carried out."""
     torch.set_num_threads(1)
+    keep_freed_memory()
     transformers.logging.set_verbosity_error()
     gc.disable()
     bench: _Bench | None = None

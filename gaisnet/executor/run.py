@@ -28,6 +28,7 @@ from gaisnet.executor.recovery import OnLoss, go_on_without
 from gaisnet.executor.runfolder import RunFolder
 from gaisnet.executor.services import answer_services
 from gaisnet.executor.session import Session
+from gaisnet.heap import freed_memory_kept
 from gaisnet.schema.run import EarlierPlan, Event, RoundMetrics, RunManifest, ServiceMetrics
 from gaisnet.schema.watch import Watcher
 
@@ -90,7 +91,8 @@ def execute(
     files = read_plan(_plan_path(plan_path, resume))
     folder = RunFolder(_folder(files, run_dir, resume), on_event, watchers)
     run = _Run(files, folder, on_loss, resumed=resume is not None)
-    return run.execute(_Workers(engine, engine_options or EngineOptions()), seed, rounds)
+    with freed_memory_kept():
+        return run.execute(_Workers(engine, engine_options or EngineOptions()), seed, rounds)
 
 
 def _plan_path(plan_path: str | Path | None, resume: str | Path | None) -> Path:

@@ -39,6 +39,7 @@ from gaisnet.executor.engines.ray.queues import Queues, Turn
 from gaisnet.executor.engines.ray.shelf import Laid, Shelf
 from gaisnet.executor.frames import Buffer, payload_bytes
 from gaisnet.executor.workshop import Workshop
+from gaisnet.heap import keep_freed_memory
 from gaisnet.schema.watch import LogLevel
 
 __all__ = ["DeviceProcess"]
@@ -72,6 +73,7 @@ class DeviceProcess:
         log_level: LogLevel = "info",
     ) -> None:
         frame_limit_s = patience.frame_s
+        keep_freed_memory()
         self._device = device
         self._services: dict[str, object] = {}
         self._engine = PeerEngine(issuer, {}, patience, self._is_halted)
