@@ -11,16 +11,16 @@ from pathlib import Path
 from typing import Literal, cast
 
 from gaisnet.errors import (
-    GaisnetError,
     InterruptedRunError,
     OutputError,
     RunError,
     UsageError,
 )
+from gaisnet.executor.betweenrounds import hear_at_the_end, let_go
 from gaisnet.executor.build import devices_of
 from gaisnet.executor.checkpoint import Checkpoint
 from gaisnet.executor.engines import Engine, EngineOptions, make_engine
-from gaisnet.executor.engines.base import LostDeviceError
+from gaisnet.executor.engines.base import DepartedError, LostDeviceError
 from gaisnet.executor.export import frozen_sha256, states_sha256
 from gaisnet.executor.lineage import Lineage
 from gaisnet.executor.planfiles import PlanFiles, read_plan
@@ -162,7 +162,7 @@ class _Run:
             epoch = 0 if self._before is None else self._before.epoch + 1
             session = self._session(engine, seed, rounds, epoch)
             checkpoint = self._begin(session, engine.name, rounds)
-            with self._told_on_failure(given.command), self._logged(engine):
+            with self._told_on_failure(given.command), hear_at_the_end(self._folder, engine):
                 services = self._endure(session, checkpoint)
         return RunResult(
             run_dir=self._folder.path,
@@ -205,7 +205,9 @@ class _Run:
         done = checkpoint.rounds_done if checkpoint else 0
         self._folder.reopen(done)
         self._note(rounds_done=done)
-        self._folder.tell("device_lost", device=error.where, detail=error.message)
+        if not isinstance(error, DepartedError):
+            self._folder.tell("device_lost", device=error.where, detail=error.message)
+        self._folder.announce(files.plan, self._manifest, engine.states)
         lost = files.plan.loss.lost if files.plan.loss else ()
         detail = f"goes on without {', '.join(lost)} after {done} rounds"
         self._folder.tell("replanned", round_index=done, device=error.where, detail=detail)
@@ -230,35 +232,8 @@ class _Run:
             self._note(rounds_done=index + 1)
             self._folder.tell("checkpoint_written", round_index=index, detail=written.name)
             self._folder.tell("round_closed", round_index=index, detail=_summary(metrics))
-            self._let_go(self._hear(session.engine), index + 1, rounds)
+            let_go(self._folder, session.engine, self._lineage.files.plan, index + 1, rounds)
         return self._finish(session)
-
-    def _hear(self, engine: Engine) -> list[str]:
-        """Write down what the devices say; returns those that want to leave."""
-        news = engine.news()
-        self._folder.add_logs({device: told.lines for device, told in news.items()})
-        used = devices_of(self._lineage.files.plan)
-        return [device for device, told in news.items() if told.leaving and device in used]
-
-    def _let_go(self, leaving: Sequence[str], done: int, rounds: int) -> None:
-        """The round and its checkpoint are whole: whoever wants to leave may do so now."""
-        for device in leaving:
-            self._folder.tell("device_leaving", round_index=done - 1, device=device)
-        if leaving and (done < rounds or self._lineage.files.plan.routes):
-            raise LostDeviceError(
-                f"{', '.join(leaving)} leaves after round {done} of {rounds}",
-                where=leaving[0],
-                hint="let another machine join in its place, or plan without it",
-            )
-
-    @contextmanager
-    def _logged(self, engine: Engine) -> Iterator[None]:
-        """What devices have said by the end is written down, too, whatever that end is."""
-        try:
-            yield
-        finally:
-            with suppress(GaisnetError):
-                self._hear(engine)
 
     def _finish(self, session: Session) -> tuple[ServiceMetrics, ...]:
         services = []
@@ -359,7 +334,7 @@ class _Run:
                 hint=f"free some space, then go on with `{resume}`",
             ) from error
         except RunError as error:
-            if isinstance(error, LostDeviceError):
+            if isinstance(error, LostDeviceError) and not isinstance(error, DepartedError):
                 with suppress(OutputError):
                     self._folder.tell("device_lost", device=error.where, detail=error.message)
             self._give_up("failed", "run_failed", error.message)

@@ -107,6 +107,10 @@ class ServiceClock:
         """As the engine does."""
         return self._engine.watch()
 
+    def release(self, device: str) -> None:
+        """As the engine does."""
+        self._engine.release(device)
+
     def states(self) -> Mapping[str, DeviceState]:
         """As the engine does."""
         return self._engine.states()

@@ -20,7 +20,16 @@ from gaisnet.executor.meter import Meter
 from gaisnet.models import FoundationModel
 from gaisnet.schema.watch import DeviceState
 
-__all__ = ["Address", "Answer", "Engine", "LostDeviceError", "News", "Parcel", "Reply"]
+__all__ = [
+    "Address",
+    "Answer",
+    "DepartedError",
+    "Engine",
+    "LostDeviceError",
+    "News",
+    "Parcel",
+    "Reply",
+]
 
 Outcome = TypeVar("Outcome")
 
@@ -30,6 +39,10 @@ class LostDeviceError(RunError):
 
     ``where`` is its id.
     """
+
+
+class DepartedError(LostDeviceError):
+    """A device has left because it wanted to, between two rounds; nothing is wrong with it."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -190,6 +203,9 @@ class Engine(Protocol):
 
     def watch(self) -> frozenset[str]:
         """Devices that are lost."""
+
+    def release(self, device: str) -> None:
+        """Let a device go: its services end, and from now on it counts as lost."""
 
     def states(self) -> Mapping[str, DeviceState]:
         """How the devices are, as far as is known without asking; from any thread."""

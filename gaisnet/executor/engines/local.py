@@ -125,6 +125,10 @@ class LocalEngine:
         """Nothing is lost within one process."""
         return frozenset()
 
+    def release(self, device: str) -> None:
+        """Forget its services."""
+        self._services = {a: each for a, each in self._services.items() if a.device != device}
+
     def states(self) -> Mapping[str, DeviceState]:
         """Whoever is asked answers at once; one device computes at a time."""
         busy, calls = self._computing, dict(self._calls)

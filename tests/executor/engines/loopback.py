@@ -1,4 +1,4 @@
-"""A cluster of several nodes on loopback, each a ``gaisnet join`` with credentials of its own."""
+"""Several nodes on this machine, each a ``gaisnet join`` with credentials of its own."""
 
 from __future__ import annotations
 
@@ -36,8 +36,17 @@ def environment() -> dict[str, str]:
     return kept | {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
 
 
+def own_address() -> str:
+    """Under which others would reach this machine; nothing is sent."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asked:
+        asked.connect(("8.8.8.8", 9))
+        return str(asked.getsockname()[0])
+
+
 class Loopback:
-    """Nodes at 127.0.0.1 (the head), 127.0.0.2 and so on.
+    """Nodes at this machine's own address (the head), 127.0.0.2 and so on.
+
+    Ray takes 127.0.0.1 for the machine's own address, under which others reach it.
 
     Args:
         folder: For credentials; also where the devices find model and data.
@@ -47,14 +56,15 @@ class Loopback:
     def __init__(self, folder: Path, devices: list[str]) -> None:
         self.folder, self.devices = folder, devices
         with socket.socket() as taken:
-            taken.bind(("127.0.0.1", 0))
-            self.address = f"127.0.0.1:{taken.getsockname()[1]}"
+            taken.bind((own_address(), 0))
+            host, port = taken.getsockname()
+        self.address = f"{host}:{port}"
         self.joined: dict[str, subprocess.Popen[str]] = {}
         self.profile = folder / "me.json"
         self.profile.write_text(canonical_json(Profile(device=preset(preset_names()[0]))))
         for number, device in enumerate(devices, start=1):
-            made = gaisnet("certs", folder / "fleet", "--device", device,
-                           "--host", f"127.0.0.{number}")  # fmt: skip
+            place = host if number == 1 else f"127.0.0.{number}"
+            made = gaisnet("certs", folder / "fleet", "--device", device, "--host", place)
             assert made.returncode == 0, made.stderr
 
     def credentials(self, device: str) -> tuple[str, str]:

@@ -85,6 +85,7 @@ class DeviceProcess:
         self._conducting: str | None = None
         self._halted: set[str] = set()
         self._busy_since: float | None = None
+        self._calls = 0
         self._leaving = False
         self._log = DeviceLog(device, log_level, secrets_of(os.environ))
         logging.getLogger().addHandler(self._log)
@@ -97,10 +98,10 @@ class DeviceProcess:
         """The process's id."""
         return os.getpid()
 
-    async def busy_s(self) -> float:
-        """How long the present computation has taken so far; 0 between two."""
+    async def pulse(self) -> tuple[float, int]:
+        """How long the present computation has taken so far, 0 between two; and calls done."""
         since = self._busy_since
-        return 0.0 if since is None else time.monotonic() - since
+        return 0.0 if since is None else time.monotonic() - since, self._calls
 
     async def leave(self) -> None:
         """Whoever runs the plan is to be told that this device wants to take part no longer."""
@@ -295,6 +296,7 @@ class DeviceProcess:
             return _timed(work, frames)
         finally:
             self._busy_since = None
+            self._calls += 1
 
     def _method(self, service: str, method: str) -> Callable[..., Any]:
         found = self._services.get(service)

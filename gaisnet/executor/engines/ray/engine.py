@@ -121,9 +121,14 @@ class RayEngine(Issuer):
         """Ask all devices."""
         return self._health.survey()
 
+    def release(self, device: str) -> None:
+        """End its process."""
+        self._health.lose(device, "it has left")
+        ray.kill(self._handles[device])
+
     def states(self) -> Mapping[str, DeviceState]:
         """What was heard of all devices."""
-        return self._health.states(self._ledger.done)
+        return self._health.states()
 
     def news(self) -> Mapping[str, News]:
         """Ask all devices that are not lost."""

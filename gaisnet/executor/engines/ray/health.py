@@ -36,6 +36,7 @@ class Health:
         self._answered_s: dict[str, float] = {}
         self._lost: dict[str, str] = {}
         self._busy: set[str] = set()
+        self._calls: dict[str, int] = {}
 
     @property
     def lost(self) -> Mapping[str, str]:
@@ -58,9 +59,9 @@ class Health:
         """A device has done something."""
         self._answered_s[device] = time.monotonic()
 
-    def states(self, calls: Mapping[str, int]) -> dict[str, DeviceState]:
-        """What is known of all devices; ``calls`` are those that each has done."""
-        now = time.monotonic()
+    def states(self) -> dict[str, DeviceState]:
+        """What is known of all devices."""
+        now, calls = time.monotonic(), self._calls
         return {
             device: DeviceState(self._state(device, now), now - heard_s, calls.get(device, 0))
             for device, heard_s in sorted(self._answered_s.copy().items())
@@ -129,11 +130,11 @@ class Health:
             self._lost[device] = f"it has not answered for {limit_s:.3g} s"
 
     def _ask(self, device: str, now: float) -> None:
-        self._asked[device] = self._actors[device].busy_s.remote(), now
+        self._asked[device] = self._actors[device].pulse.remote(), now
 
     def _take_answer(self, device: str, ref: Any, starting: bool) -> None:
         try:
-            busy_s = float(ray.get(ref))
+            busy_s, self._calls[device] = ray.get(ref)
         except RayActorError:
             self._lost[device] = ENDED
             return

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable
 
 import ray
@@ -48,8 +47,6 @@ class Ledger:
         self._health, self._halted, self._told = health, halted, told
         self._under_way: dict[Call, None] = {}
         self._failures: list[Failure] = []
-        self.done: Counter[str] = Counter()
-        """Calls that each device has done."""
 
     def enter(self, call: Call) -> Call:
         """Keep account of a call from now on."""
@@ -108,7 +105,6 @@ class Ledger:
         except RayError as error:
             call.receipt = Receipt(failure=Failure.of(error, call.device, call.doing))
         del self._under_way[call]
-        self.done[call.device] += 1
         self._health.heard(call.device)
         failure = call.receipt.failure
         if failure is None:

@@ -86,7 +86,9 @@ class NodeSpec:
             options["node-ip-address"] = self.host
         words = [f"--{name}={value}" for name, value in options.items()]
         start = [sys.executable, "-m", "ray.scripts.scripts", "start", "--block"]
-        return [*start, *(["--head"] if self.head else []), "--disable-usage-stats", *words]
+        # The monitor is for clusters that grow by themselves, and answers whoever asks.
+        head = ["--head", "--no-monitor"] if self.head else []
+        return [*start, *head, "--disable-usage-stats", *words]
 
     def environment(self, inherited: Mapping[str, str]) -> dict[str, str]:
         """Variables of the node's processes; what the user has set stays."""

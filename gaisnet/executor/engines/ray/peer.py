@@ -78,9 +78,13 @@ class PeerEngine(Issuer):
         """None: placing is the driver's business."""
         return frozenset()
 
+    def release(self, device: str) -> None:
+        """Raises RunError: whom to let go is for the driver to say."""
+        raise RunError(f"{device} cannot be let go from another device", where=device)
+
     def states(self) -> Mapping[str, DeviceState]:
         """What was heard of all devices."""
-        return self._health.states(self._ledger.done)
+        return self._health.states()
 
     def news(self) -> Mapping[str, News]:
         """None: devices tell the driver."""
