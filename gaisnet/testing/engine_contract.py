@@ -5,6 +5,7 @@ Every test places its own services, so that one engine does for all of them.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from typing import TypeVar
 
@@ -167,6 +168,24 @@ class EngineContract:
     ) -> None:
         error = _raised(RunError, lambda: engine.call(Address(device, PROBE), method), engine)
         assert "no service probe" in error.message
+
+    def test_each_device_tells_once_what_it_has_done(self, engine: Engine) -> None:
+        engine.settle()
+        engine.news()
+        engine.place(A, ProbeBlueprint(device=A.device, run=_RUN))
+        _raised(RunError, lambda: engine.call(A, "fail", "it broke"), engine)
+        lines = [json.loads(line) for line in engine.news()[A.device].lines]
+        told = [(line["level"], line["device"]) for line in lines]
+        assert told == [("info", A.device), ("error", A.device)]
+        assert "it broke" in lines[1]["message"]
+        again = engine.news()[A.device]
+        assert (again.lines, again.leaving) == ((), False)
+
+    def test_states_tell_of_every_device_that_did_something(self, engine: Engine) -> None:
+        assert engine.call(A, "take", 1.0).values == {"sum": 0.0}
+        found = engine.states()[A.device]
+        assert found.state in ("idle", "computing")
+        assert found.heard_s < 60.0
 
     def test_nobody_is_lost(self, engine: Engine) -> None:
         assert engine.watch() == frozenset()
