@@ -57,6 +57,7 @@ def write_small_job(
     rounds: int = 2,
     microbatches: int = 1,
     helped: bool = False,
+    clusters: int = 2,
 ) -> Path:
     """Write model, profile, fleet, data, job and plan into ``folder``.
 
@@ -67,6 +68,7 @@ def write_small_job(
         microbatches: Of each batch.
         helped: One cluster instead of two: ``owner-a`` and ``owner-b`` below ``edge-0``, with
             ``owner-c`` as a stage holder that has no part in it otherwise, and ``edge-1`` idle.
+        clusters: 2, or 1: then ``edge-0``, ``owner-a`` and ``owner-b`` do all the work.
 
     Returns:
         The plan's path.
@@ -85,7 +87,8 @@ def write_small_job(
         ("job", _job(rounds)),
     ):
         (folder / f"{name}.json").write_text(canonical_json(content))
-    plan = _plan(folder, model, _clusters(topology == "u_shape", microbatches, helped), topology)
+    planned = _clusters(topology == "u_shape", microbatches, helped)[:clusters]
+    plan = _plan(folder, model, planned, topology)
     (folder / "plan.json").write_text(canonical_json(plan))
     return folder / "plan.json"
 

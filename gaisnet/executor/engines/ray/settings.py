@@ -30,6 +30,8 @@ def settings(*, inline: bool = False) -> dict[str, str]:
         "RAY_USAGE_STATS_ENABLED": "0",
         # Workers would run at a niceness of 15.
         "RAY_worker_niceness": "0",
+        # A small board that is busy starting a node takes more than half a minute.
+        "RAY_raylet_start_wait_time_s": "180",
         # A link that is cut silently is found after 65 s otherwise.
         "RAY_health_check_period_ms": "1000",
         "RAY_health_check_timeout_ms": "2000",
