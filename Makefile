@@ -23,7 +23,7 @@ demo: $(STAMP)   ## the main job on real input: profile, plan, execute
 test: $(STAMP)   ## every test but those that start Ray
 	$(BIN)/python -m pytest -n 2 --dist loadfile --ignore tests/executor/engines
 
-test-cluster: $(STAMP)  ## the tests that start Ray on loopback
+test-cluster: $(STAMP)  ## the tests that start Ray: on loopback and, for root, between network namespaces
 	$(BIN)/python -m pytest tests/executor/engines
 
 fuzz: $(STAMP)   ## hostile input for every reader, a minute each (atheris)

@@ -9,6 +9,7 @@ from pathlib import Path
 ORDER = (
     "startup",
     "executor",
+    "engines",
     "generation",
     "profiler",
     "reproducible",
