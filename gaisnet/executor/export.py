@@ -57,6 +57,7 @@ def export_adapter(model: FoundationModel, state: ModuleState, folder: Path) -> 
     try:
         temporary.mkdir(parents=True)
         save_adapter(model, temporary)
+        _sort_targets(temporary / "adapter_config.json")
         residuals = {name: tensor for name, tensor in state.items() if is_residual(name)}
         if residuals and isinstance(model.tunable, LoraSpec):
             _raise_ranks(temporary, residuals, model.tunable)
@@ -68,6 +69,16 @@ def export_adapter(model: FoundationModel, state: ModuleState, folder: Path) -> 
         ) from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _sort_targets(path: Path) -> None:
+    """peft writes a set in the order of its hashes, which differ from process to process."""
+    if not path.exists():
+        return
+    config: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    if isinstance(config.get("target_modules"), list):
+        config["target_modules"].sort()
+    path.write_text(json.dumps(config, indent=2, sort_keys=True), encoding="utf-8")
 
 
 def _raise_ranks(folder: Path, residuals: Mapping[str, Tensor], spec: LoraSpec) -> None:

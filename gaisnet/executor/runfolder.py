@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
@@ -81,11 +82,14 @@ class RunFolder:
             ) from error
 
     def reopen(self, rounds_done: int) -> None:
-        """Go on after an interruption: lines of rounds that will be run again are dropped.
+        """Go on after an interruption: lines of rounds that will be run again are dropped, and
+        what a killed process left half-written.
 
         Raises:
             InputError: A file in it is malformed.
         """
+        for path in [*self.path.rglob(".gaisnet-*.tmp"), *self.adapters.glob(".tmp-*")]:
+            _remove(path)
         metrics = [m for m in self.metrics() if m.round < rounds_done]
         events = self._lines(_EVENTS, Event)
         self._rewrite(_METRICS, metrics)
@@ -180,6 +184,13 @@ class RunFolder:
                 file.flush()
         except OSError as error:
             raise OutputError(f"cannot write: {error.strerror}", where=str(path)) from error
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def _line(row: BaseModel) -> str:
