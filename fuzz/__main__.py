@@ -1,7 +1,8 @@
 """Runs the fuzzer (atheris, coverage-guided): ``python -m fuzz [TARGET …] --seconds 60``.
 
-Each target runs in a process of its own, with a bound on memory and on the time of one input. A
-finding is kept in ``build/fuzz/TARGET/crash-*``; run it again with ``--input FILE``.
+Each target runs in a process of its own, with a bound on memory and on the time of one input; the
+target ``together`` is all of them at once. A finding is kept in ``build/fuzz/TARGET/crash-*``; run
+it again with ``--input FILE``.
 """
 
 from __future__ import annotations
@@ -23,15 +24,17 @@ def main() -> int:
     if asked.child:
         _fuzz(asked.targets[0], asked.libfuzzer)
     if asked.input is not None:
-        from fuzz.targets import TARGETS
+        from fuzz.targets import target as reader_of
 
-        TARGETS[asked.targets[0]](asked.input.read_bytes())
+        reader_of(asked.targets[0])(asked.input.read_bytes())
         return 0
     from fuzz.seeds import real_inputs
-    from fuzz.targets import TARGETS
+    from fuzz.targets import TARGETS, TOGETHER
 
     with tempfile.TemporaryDirectory() as folder:
-        seeds = real_inputs(Path(folder))
+        seeds = dict(real_inputs(Path(folder)))
+    numbered = enumerate(TARGETS)
+    seeds[TOGETHER] = [bytes([n]) + seed for n, name in numbered for seed in seeds.get(name, [])]
     findings = 0
     for target in asked.targets or TARGETS:
         place = _corpus(target, seeds.get(target, []))
@@ -95,8 +98,8 @@ def _fuzz(target: str, words: list[str]) -> None:
     import atheris
 
     with atheris.instrument_imports(include=["gaisnet"]):
-        from fuzz.targets import TARGETS
-    atheris.Setup([sys.argv[0], *words], TARGETS[target])
+        from fuzz.targets import target as reader_of
+    atheris.Setup([sys.argv[0], *words], reader_of(target))
     atheris.Fuzz()
 
 

@@ -43,7 +43,7 @@ from gaisnet.security.authority import Authority
 from gaisnet.security.credentials import read_credentials
 from gaisnet.wire.header import read_text
 
-__all__ = ["TARGETS", "Target"]
+__all__ = ["TARGETS", "TOGETHER", "Target", "target"]
 
 Target = Callable[[bytes], object]
 
@@ -238,3 +238,14 @@ TARGETS: dict[str, Target] = {
     "credentials": _credentials,
     "authority": _authority,
 }
+
+TOGETHER = "together"
+"""Name of a target that holds all of them: what is slow to load is loaded once."""
+
+
+def target(name: str) -> Target:
+    """The target of a name; of ``TOGETHER`` the input's first byte chooses the reader."""
+    if name != TOGETHER:
+        return TARGETS[name]
+    readers = list(TARGETS.values())
+    return lambda data: readers[data[0] % len(readers)](data[1:]) if data else None
