@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,6 +18,7 @@ from gaisnet.executor.probe import PROBE
 from gaisnet.executor.run import execute
 from gaisnet.schema.run import Event
 from gaisnet.testing import write_small_job
+from tests.executor.faults.fragile import FragileEngine
 
 if TYPE_CHECKING:  # importing it loads Ray, which reads its settings then
     from gaisnet.executor.engines.ray.engine import RayEngine
@@ -59,6 +61,39 @@ def test_a_killed_stage_holder_ends_the_run_with_20_and_it_is_resumed_bit_for_bi
     assert resumed.manifest.tunable_sha256 == whole.manifest.tunable_sha256
     assert [m.traffic for m in resumed.metrics] == [m.traffic for m in whole.metrics]
     assert ray_engine.watch() == frozenset()
+
+
+@pytest.mark.parametrize(
+    ("lost", "fault"),
+    [("owner-c", signal.SIGKILL), ("edge-0", signal.SIGKILL)],
+)
+def test_a_run_goes_on_without_a_device_that_is_killed_in_a_round(
+    ray_engine: RayEngine, tmp_path: Path, lost: str, fault: signal.Signals
+):
+    """A stage holder, an edge: as on the embedded engine, bit for bit."""
+    plan = write_small_job(tmp_path, rounds=3, helped=True)
+    found: list[Event] = []
+    process: list[int] = []
+
+    def strike(event: Event) -> None:
+        found.append(event)
+        if event.kind == "round_started" and event.round == 1 and not process:
+            process.append(ray_engine.processes()[lost])
+            # Somewhere in the round.
+            threading.Timer(0.2, os.kill, (process[0], fault)).start()
+
+    result = execute(plan, run_dir=tmp_path / "run", engine=ray_engine, on_event=strike)
+    (replanned,) = [event for event in found if event.kind == "replanned"]
+    assert replanned.device == lost
+    engine = FragileEngine()
+
+    def take_away(event: Event) -> None:
+        if event.kind == "round_started" and event.round == replanned.round:
+            engine.gone.add(lost)
+
+    expected = execute(plan, run_dir=tmp_path / "here", engine=engine, on_event=take_away)
+    assert result.manifest.tunable_sha256 == expected.manifest.tunable_sha256
+    assert (result.manifest.epoch, result.manifest.status) == (1, "done")
 
 
 def test_a_frozen_device_is_lost_and_named_and_takes_no_other_with_it(ray_engine: RayEngine):
