@@ -19,7 +19,7 @@ from gaisnet.schema.profile import DevicePart, ModelPart
 __all__ = ["profile_model", "training_bytes"]
 
 _USABLE_SHARE = 0.9
-_BUDGET_S = 10.0
+_BUDGET_S = 6.0
 _ANALYSIS_SHARE = 0.2
 _TIMING_STARTS = 0.3
 
