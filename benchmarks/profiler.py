@@ -254,22 +254,19 @@ def _mem_tracker(
 def time_rows(
     specs: dict[str, ModelSpec], repetitions: int
 ) -> Iterator[tuple[str, str, int, int, float]]:
-    """Model, tuning, batch, stages; relative error of the predicted CPU time of a step."""
+    """Model, tuning, batch, stages; relative error of the predicted CPU time of a step.
+
+    The model is profiled before and after its steps, which take turns, and the mean of both
+    predictions counts: a machine that becomes faster or slower by and by touches all alike.
+    """
     for (name, spec), (kind, tunable) in itertools.product(specs.items(), _TUNABLES.items()):
-        part = profile_model(spec, tunable, batch_sizes=(1, 8), tokens=_TOKENS)
-        model = attach(load_model(spec), tunable, seed=0)
-        for batch_size, stages in itertools.product((1, 4, 8), (1, 2, 4)):
-            edges = [round(i * model.n_units / stages) for i in range(stages + 1)]
-            segments = [(a, b - 1) for a, b in itertools.pairwise(edges)]
-            batch = model.example_inputs(batch_size, _TOKENS)
-            measured = _step_cpu_s(model, segments, batch, repetitions)
-            yield (
-                name,
-                kind,
-                batch_size,
-                stages,
-                _predicted(part, batch_size, stages) / measured - 1,
-            )
+        kinds = list(itertools.product((1, 4, 8), (1, 2, 4)))
+        before = profile_model(spec, tunable, batch_sizes=(1, 8), tokens=_TOKENS)
+        measured = _steps_cpu_s(attach(load_model(spec), tunable, seed=0), kinds, repetitions)
+        after = profile_model(spec, tunable, batch_sizes=(1, 8), tokens=_TOKENS)
+        for key, taken_s in zip(kinds, measured, strict=True):
+            predicted_s = (_predicted(before, *key) + _predicted(after, *key)) / 2
+            yield (name, kind, *key, predicted_s / taken_s - 1)
 
 
 def _predicted(part: ModelPart, batch_size: int, stages: int) -> float:
@@ -287,27 +284,41 @@ def _unit_cpu_s(unit: UnitPart, batch_size: int) -> float:
     return low + share * (high - low) + unit.update_cpu.median_s
 
 
-def _step_cpu_s(
-    model: FoundationModel,
-    segments: Sequence[tuple[int, int]],
-    batch: dict[str, Tensor],
-    repetitions: int,
-) -> float:
-    """Median CPU time of a training step over stages, by the executor's way of chaining them."""
-    step = _whole_step(model, batch) if len(segments) == 1 else _split_step(model, segments, batch)
-    samples = []
+def _steps_cpu_s(
+    model: FoundationModel, kinds: Sequence[tuple[int, int]], repetitions: int
+) -> list[float]:
+    """Medians of CPU time of training steps, by batch size and number of stages.
+
+    Stages are chained as the executor does it.
+    """
+    tuned = [p for p in model.bare.parameters() if p.requires_grad]
+    optimizer = optimizer_of(tuned, "adamw")
+    steps = [_step(model, optimizer, batch_size, stages) for batch_size, stages in kinds]
+    samples: list[list[float]] = [[] for _ in kinds]
     with freed_memory_kept():  # as in a run
         for _ in range(_WARM_UP + repetitions):
-            model.bare.zero_grad(set_to_none=True)
-            started = time.process_time()
-            step()
-            samples.append(time.process_time() - started)
-    return statistics.median(samples[_WARM_UP:])
+            for step, mine in zip(steps, samples, strict=True):
+                model.bare.zero_grad(set_to_none=True)
+                started = time.process_time()
+                step()
+                mine.append(time.process_time() - started)
+    return [statistics.median(mine[_WARM_UP:]) for mine in samples]
 
 
-def _whole_step(model: FoundationModel, batch: dict[str, Tensor]) -> Callable[[], None]:
-    optimizer = optimizer_of([p for p in model.bare.parameters() if p.requires_grad], "adamw")
+def _step(
+    model: FoundationModel, optimizer: torch.optim.Optimizer, batch_size: int, stages: int
+) -> Callable[[], None]:
+    edges = [round(i * model.n_units / stages) for i in range(stages + 1)]
+    segments = [(a, b - 1) for a, b in itertools.pairwise(edges)]
+    batch = model.example_inputs(batch_size, _TOKENS)
+    if stages == 1:
+        return _whole_step(model, optimizer, batch)
+    return _split_step(model, optimizer, segments, batch)
 
+
+def _whole_step(
+    model: FoundationModel, optimizer: torch.optim.Optimizer, batch: dict[str, Tensor]
+) -> Callable[[], None]:
     def step() -> None:
         run_pass(model, batch, Listener())
         optimizer.step()
@@ -316,10 +327,12 @@ def _whole_step(model: FoundationModel, batch: dict[str, Tensor]) -> Callable[[]
 
 
 def _split_step(
-    model: FoundationModel, segments: Sequence[tuple[int, int]], batch: dict[str, Tensor]
+    model: FoundationModel,
+    optimizer: torch.optim.Optimizer,
+    segments: Sequence[tuple[int, int]],
+    batch: dict[str, Tensor],
 ) -> Callable[[], None]:
     stages = cut(model, segments, private_tunables=False)
-    optimizer = optimizer_of([p for p in model.bare.parameters() if p.requires_grad], "adamw")
     side = side_inputs(model, batch)
 
     def step() -> None:
@@ -358,7 +371,7 @@ def main() -> None:
             _print_memory(specs)
         if "times" in chosen.only:
             timed = {name: spec for name, spec in specs.items() if name in _TIMED}
-            _print_times(time_rows(timed, 5 if chosen.quick else 11))
+            _print_times(time_rows(timed, 3 if chosen.quick else 7))
 
 
 def _print_flops(specs: dict[str, ModelSpec]) -> None:
