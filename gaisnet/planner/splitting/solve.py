@@ -29,7 +29,7 @@ __all__ = [
 
 SolverName = Literal["auto", "exact", "milp", "subset_dp"]
 NodeLimit = int | Literal["auto"] | None
-_DEFAULT_NODES = 50_000
+_DEFAULT_NODES = 80_000
 _RULED_NODES_AT_48_BY_32 = 80_000
 _RULED_NODES_EXPONENT = 1.3
 
