@@ -207,13 +207,13 @@ def calibrate(
         InputError: A file is missing or malformed, or the run has recorded nothing.
         MismatchError: The run is of another model or other devices.
     """
-    from gaisnet.report.calibration_view import calibration_view
+    from gaisnet.report.run_calibration_view import run_calibration_view
 
     with session.progress("calibrating"):
         from gaisnet import planner
 
         found = planner.calibrate(job, run, clock=clock)
-    session.deliver(found, calibration_view(found), output, force=force)
+    session.deliver(found, run_calibration_view(found), output, force=force)
 
 
 def deliver(session: Session, made: Plan, output: Path | None, force: bool) -> None:

@@ -7,6 +7,7 @@ import importlib
 import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -142,3 +143,14 @@ def test_promised_names_are_there(name: str) -> None:
 def test_every_public_name_exists(name: str) -> None:
     module = importlib.import_module(name)
     assert all(hasattr(module, each) for each in module.__all__)
+
+
+def test_no_module_takes_the_name_that_its_package_hands_on() -> None:
+    """A module that is imported later becomes an attribute of its package, in place of it."""
+    for path in sorted(Path("gaisnet").rglob("*.py")):
+        if not {"ray", "testing"} & set(path.parts) and path.name != "__init__.py":
+            importlib.import_module(".".join(path.with_suffix("").parts))
+    packages = [each for name, each in sys.modules.items() if name.split(".")[0] == "gaisnet"]
+    for package in packages:
+        for name in getattr(package, "__all__", ()):
+            assert not isinstance(getattr(package, name), ModuleType), (package.__name__, name)

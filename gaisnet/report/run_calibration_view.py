@@ -11,12 +11,12 @@ from gaisnet.report.tables import compact_table, spaced
 from gaisnet.report.units import as_percent, as_seconds
 from gaisnet.schema.run_calibration import Calibration, LossFit, Times
 
-__all__ = ["calibration_view"]
+__all__ = ["run_calibration_view"]
 
 _COLUMNS = ("predicted", "measured", "off by", "calibrated", "off by")
 
 
-def calibration_view(found: Calibration) -> RenderableType:
+def run_calibration_view(found: Calibration) -> RenderableType:
     """Everything that was fitted, and how well."""
     clock = {"wall": "the devices' own clocks", "virtual": "the figures that the run had"}
     head = f"Calibration by run {found.run_id}: {found.rounds} rounds, {clock[found.clock]}"
