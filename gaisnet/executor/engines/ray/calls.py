@@ -28,6 +28,8 @@ class Call:
     """Tells whoever waits for its frame that it will not come."""
     halt: Callable[[], None] | None = None
     """Tells whoever issues calls in the course of it that to go on is in vain."""
+    receiver: str | None = None
+    """Device that has to take the frame, if it sends one."""
     receipt: Receipt | None = None
     """What came of it, once that is known."""
 

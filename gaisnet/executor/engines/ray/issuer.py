@@ -113,7 +113,9 @@ class Issuer:
         def spoil(failure: Failure) -> None:
             there.accept.remote(arrival, receiver.device, None, failure.model_dump_json())
 
-        self._ledger.enter(Call(sender, "sending a frame", ref, spoil=spoil))
+        self._ledger.enter(
+            Call(sender, "sending a frame", ref, spoil=spoil, receiver=receiver.device)
+        )
         sent = RayParcel(receiver, arrival, parcel.made, parcel.task)
         self._meter.note(sender, receiver.device, sent)
         return sent

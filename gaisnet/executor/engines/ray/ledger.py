@@ -118,7 +118,9 @@ class Ledger:
         """Give up what a lost device was to do, and tell those that wait for its frames."""
         device = str(error.where)
         failure = Failure.of(error, device, "").model_copy(update={"passed_on": True})
-        for call in [call for call in self._under_way if call.device == device]:
+        # A frame that is on its way to a frozen device never arrives, nor does its sender learn.
+        hit = [call for call in self._under_way if device in (call.device, call.receiver)]
+        for call in hit:
             del self._under_way[call]
             call.receipt = Receipt(failure=failure)
             if call.spoil is not None:
