@@ -65,12 +65,12 @@ def test_a_killed_stage_holder_ends_the_run_with_20_and_it_is_resumed_bit_for_bi
 
 @pytest.mark.parametrize(
     ("lost", "fault"),
-    [("owner-c", signal.SIGKILL), ("edge-0", signal.SIGKILL)],
+    [("owner-c", signal.SIGKILL), ("edge-0", signal.SIGKILL), ("owner-b", signal.SIGSTOP)],
 )
-def test_a_run_goes_on_without_a_device_that_is_killed_in_a_round(
+def test_a_run_goes_on_without_a_device_that_is_killed_or_frozen_in_a_round(
     ray_engine: RayEngine, tmp_path: Path, lost: str, fault: signal.Signals
 ):
-    """A stage holder, an edge: as on the embedded engine, bit for bit."""
+    """A stage holder, an edge, an owner: as on the embedded engine, bit for bit."""
     plan = write_small_job(tmp_path, rounds=3, helped=True)
     found: list[Event] = []
     process: list[int] = []
@@ -92,16 +92,20 @@ def test_a_run_goes_on_without_a_device_that_is_killed_in_a_round(
             engine.gone.add(lost)
 
     expected = execute(plan, run_dir=tmp_path / "here", engine=engine, on_event=take_away)
+    if fault == signal.SIGSTOP:  # it comes back, and does no harm
+        os.kill(process[0], signal.SIGCONT)
     assert result.manifest.tunable_sha256 == expected.manifest.tunable_sha256
     assert (result.manifest.epoch, result.manifest.status) == (1, "done")
 
 
 def test_a_frozen_device_is_lost_and_named_and_takes_no_other_with_it(ray_engine: RayEngine):
     place(ray_engine)
+    before = ray_engine.watch()
+    assert not before & {A.device, B.device, C.device}
     process = ray_engine.processes()[OWNER]
     os.kill(process, signal.SIGSTOP)
     try:
-        assert ray_engine.watch() == {OWNER}
+        assert ray_engine.watch() == before | {OWNER}
         with pytest.raises(LostDeviceError, match="has not answered for") as caught:
             _ = ray_engine.call(C, "take", 1.0).values
         assert caught.value.where == OWNER
