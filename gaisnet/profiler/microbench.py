@@ -31,8 +31,9 @@ _ACCELERATOR_SCALE = 8
 """A GPU needs larger products to fill it: squares grow by this, rows as in a batch of so many."""
 
 _BANDWIDTH_BYTES = 1 << 27
-_LEAST = 7
-"""Runs of everything, also where the machine is so busy that the time is up before."""
+_LEAST, _LEAST_SLOW = 7, 3
+"""Runs of everything, also where the machine is so busy that the time is up before; and of
+products of which hardly so many fit into their share of it."""
 _TOO_SLOW_S = 0.25
 """A type whose smallest product takes longer than this is not computed by this device."""
 
@@ -61,8 +62,10 @@ def gemm_curve(device: torch.device, dtype: torch.dtype, budget_s: float) -> lis
     share = budget_s / len(shapes)
     points: list[GemmPoint] = []
     for shape, likeness in shapes:
-        if _expected_s(shape, likeness, points) <= share:
-            points.append(_gemm_point(device, dtype, shape, likeness, share))
+        expected_s = _expected_s(shape, likeness, points)
+        if expected_s <= share:
+            least = _LEAST if _LEAST * expected_s <= share else _LEAST_SLOW
+            points.append(_gemm_point(device, dtype, shape, likeness, share, least))
     return points
 
 
@@ -139,9 +142,14 @@ def _product(device: torch.device, dtype: torch.dtype, shape: Shape) -> Callable
 
 
 def _gemm_point(
-    device: torch.device, dtype: torch.dtype, shape: Shape, transformer: bool, budget_s: float
+    device: torch.device,
+    dtype: torch.dtype,
+    shape: Shape,
+    transformer: bool,
+    budget_s: float,
+    least: int,
 ) -> GemmPoint:
     rows, inner, columns = shape
-    runs = repeat(_product(device, dtype, shape), budget_s=budget_s, device=device, least=_LEAST)
+    runs = repeat(_product(device, dtype, shape), budget_s=budget_s, device=device, least=least)
     flops = 2 * rows * inner * columns
     return GemmPoint(rows, inner, columns, transformer, flops / steady_s(runs))
