@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from gaisnet import options
 from gaisnet.errors import UsageError
+from gaisnet.options.plan import slack
 from gaisnet.planner import plan
 from gaisnet.schema.plan import Plan, Slack
 from tests.planner.factory import make_fleet, make_job, make_model, write_files
@@ -52,10 +52,10 @@ def test_a_memory_margin_is_kept_free_on_every_device(tmp_path: Path) -> None:
     ],
 )
 def test_margins_as_they_are_written(text: str, meant: Slack) -> None:
-    assert options.slack(text) == meant
+    assert slack(text) == meant
 
 
 @pytest.mark.parametrize("text", ["", "much", "1", "-0.1", "memory", "memory=x", "disk=0.1", "1,2"])
 def test_margins_that_are_none_are_refused(text: str) -> None:
     with pytest.raises(UsageError):
-        options.slack(text)
+        slack(text)
