@@ -42,7 +42,7 @@ GROUPINGS: dict[str, dict[str, Any]] = {
 }
 """Ways to cluster the owners: labels balanced, like with like, by speed and distance only."""
 _USUAL = {"policy": "mix", "label_weight": 1.0}
-CLUSTERS = (2, 4)
+CLUSTERS = (4,)
 SCHEMES = ("hfsl", "fl", "sl", "sfl-v1", "sfl-v2", "central")
 COMMAND = "make experiments"
 MEBIBYTE = 2**20
