@@ -12,7 +12,7 @@ import ray
 from ray._private import worker
 
 from gaisnet.errors import MismatchError, RunError
-from gaisnet.executor.engines.ray.processes import end_all, rays_below
+from gaisnet.executor.engines.ray.processes import end_all, end_at_once, rays_below
 from gaisnet.executor.engines.ray.settings import RESOURCE
 
 __all__ = ["connect", "disconnect", "joined", "start_here"]
@@ -51,6 +51,7 @@ def start_here(devices: Iterable[str]) -> None:
             _node_ip_address="127.0.0.1",
         )
     except BaseException as error:  # Ctrl-C among them: what has started is to end
+        end_at_once(psutil.Process())
         disconnect()
         if not isinstance(error, Exception):
             raise

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import signal
 import time
 from collections.abc import Iterable
+from contextlib import suppress
 
 import psutil
 
-__all__ = ["end_all", "is_alive", "rays_below"]
+__all__ = ["end_all", "end_at_once", "is_alive", "rays_below"]
 
 _WAIT_S = 10.0
 
@@ -24,6 +26,24 @@ def end_all(processes: Iterable[psutil.Process], wait_s: float = _WAIT_S) -> Non
         for process in filter(is_alive, those):
             process.kill()
         _wait_for_end(those, wait_s)
+
+
+def end_at_once(process: psutil.Process) -> None:
+    """Kill Ray's processes below this one, also those that they are about to start: each is
+    stopped first, and then looked below again."""
+    known: dict[int, psutil.Process] = {}
+    while found := [each for each in rays_below(process) if each.pid not in known]:
+        for each in found:
+            known[each.pid] = each
+            _signal(each, signal.SIGSTOP)
+    for each in known.values():
+        _signal(each, signal.SIGKILL)
+    _wait_for_end(known.values(), _WAIT_S)
+
+
+def _signal(process: psutil.Process, number: signal.Signals) -> None:
+    with suppress(psutil.NoSuchProcess):
+        process.send_signal(number)
 
 
 def is_alive(process: psutil.Process) -> bool:
