@@ -37,7 +37,8 @@ __all__ = [
     "time_whole_steps",
 ]
 
-_WARM_UP = 2
+_WARM_UP = 4
+"""Steps until blocks of kept memory have found their places: the first few meet new pages."""
 _FEWEST = 5
 _WHOLE_STEPS = 9
 _MOST = 60
