@@ -2,8 +2,8 @@
 
 glibc gives large blocks back to the operating system at once, and gets new pages, which are zeroed,
 for the next: at every step of a fine-tuning, which frees and takes the same sizes again. With the
-pages kept, a step of a MiniLM takes about half as long at a batch of one, its update less than
-half, and times no longer hang on what else was freed before.
+pages kept, a step of a MiniLM under full tuning takes about half as long at a batch of one
+(docs/benchmarks.md), and times no longer hang on what else was freed before.
 """
 
 from __future__ import annotations

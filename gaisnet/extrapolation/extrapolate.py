@@ -13,12 +13,12 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from gaisnet.errors import MismatchError
+from gaisnet.errors import InputError, MismatchError
 from gaisnet.extrapolation.seconds import modelled_s, modelled_update_s
 from gaisnet.extrapolation.speeds import Speeds, speeds_of
 from gaisnet.extrapolation.steps import fixed_s, step_parts_s, step_s
 from gaisnet.extrapolation.work import DIRECTIONS, Activity, Direction, FloatArray
-from gaisnet.schema.calibration import CalibrationStep
+from gaisnet.schema.calibration import CalibrationStep, StepParts
 from gaisnet.schema.profile import (
     DevicePart,
     EndToEnd,
@@ -127,7 +127,7 @@ def extrapolate(
 
     Raises:
         MismatchError: The step is of another model, or was taken otherwise.
-        InputError: A device has no FLOP/s.
+        InputError: A device has no FLOP/s, or the step took no time.
     """
     timed = model.extrapolation is None and all(unit.timings for unit in model.units)
     if not timed or source is None:
@@ -142,8 +142,7 @@ def extrapolate(
     factor = 1.0
     if step is not None:
         _check(model, step)
-        taken_s = min(step.step.median_s, step.step_cpu.median_s)
-        factor = taken_s / step_s(made, step.batch_size)
+        factor = _taken_s(step) / step_s(made, step.batch_size)
         way = replace(way, factors=_factors(made, step))
         made = _carried_over(model, way)
     told = Extrapolation(
@@ -179,13 +178,22 @@ def _factors(made: ModelPart, step: CalibrationStep) -> dict[Activity, float]:
     The parts in the proportions that they were measured in, all together as long as the whole
     step; without measured parts one factor for all.
     """
-    taken_s = min(step.step.median_s, step.step_cpu.median_s)
     now_s = step_parts_s(made, step.batch_size)
-    if step.parts_cpu is None:
-        return dict.fromkeys(now_s, taken_s / sum(now_s.values()))
-    told_s = {part: getattr(step.parts_cpu, part).median_s for part in now_s}
-    scale = taken_s / sum(told_s.values())
+    told_s = now_s if step.parts_cpu is None else _parts_s(step.parts_cpu)
+    scale = _taken_s(step) / sum(told_s.values())
     return {part: scale * told_s[part] / s if s > 0.0 else 1.0 for part, s in now_s.items()}
+
+
+def _taken_s(step: CalibrationStep) -> float:
+    return min(step.step.median_s, step.step_cpu.median_s)
+
+
+def _parts_s(parts: StepParts) -> dict[Activity, float]:
+    return {
+        "forward": parts.forward.median_s,
+        "backward": parts.backward.median_s,
+        "update": parts.update.median_s,
+    }
 
 
 def _carried_over(model: ModelPart, way: _Way) -> ModelPart:
@@ -285,6 +293,8 @@ def _spread(median_s: float, spread_s: float, samples: int) -> Spread:
 
 
 def _check(model: ModelPart, step: CalibrationStep) -> None:
+    if _taken_s(step) <= 0.0 or (step.parts_cpu and not any(_parts_s(step.parts_cpu).values())):
+        raise InputError("the calibration step took no time", hint="take it again")
     for what, profiled, taken in (
         ("tunable modules", model.tunable, step.tunable),
         ("optimizer", model.optimizer, step.optimizer),

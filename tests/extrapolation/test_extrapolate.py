@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from gaisnet.errors import InputError, MismatchError
 from gaisnet.extrapolation import extrapolate, extrapolate_profile, modelled_s, speeds_of, step_s
 from gaisnet.extrapolation.steps import step_parts_s
-from gaisnet.schema.calibration import StepParts
+from gaisnet.schema.calibration import CalibrationStep, StepParts
 from gaisnet.schema.model import FullSpec
 from gaisnet.schema.profile import Profile
 from tests.extrapolation.synthetic import (
@@ -140,6 +140,20 @@ def test_a_step_on_several_threads_counts_by_the_clock() -> None:
 def test_a_step_of_anything_else_is_refused(changes: dict[str, object], word: str) -> None:
     with pytest.raises(MismatchError, match=word):
         extrapolate(timed(make_model(), SECONDS), make_device(), HERE, make_step(1.0, **changes))
+
+
+@pytest.mark.parametrize(
+    "step",
+    [
+        make_step(0.0),
+        make_step(
+            1.0, parts_cpu=StepParts(forward=spread(0), backward=spread(0), update=spread(0))
+        ),
+    ],
+)
+def test_a_step_that_took_no_time_is_refused(step: CalibrationStep) -> None:
+    with pytest.raises(InputError, match="took no time"):
+        extrapolate(timed(make_model(), SECONDS), make_device(), HERE, step)
 
 
 def test_how_far_off_a_preset_may_be_is_not_claimed() -> None:
