@@ -37,11 +37,16 @@ def join(session: Session, spec: NodeSpec) -> None:
     """Be a node of a cluster, until Ctrl-C or SIGTERM.
 
     Raises:
-        RunError: The node has ended by itself.
+        RunError: There is no cluster, or the node has ended by itself.
+        SecurityError: The cluster does not take this device's credentials.
     """
     from gaisnet.executor.engines.ray.node import Node
+    from gaisnet.links.address import parse_address
+    from gaisnet.security import knock
 
     signal.signal(signal.SIGTERM, _as_ctrl_c)
+    if not spec.head:
+        knock(*parse_address(spec.address), spec.environment(os.environ))
     node = Node(spec, os.environ)
     try:
         what = "begins a cluster at" if spec.head else "asks to join the cluster at"

@@ -83,9 +83,12 @@ def credentials_from(
     """
     if folder is not None:
         return read_credentials(folder).environment()
-    token = environment.get("RAY_AUTH_MODE", "").lower() == "token"
-    if insecure or (token and environment.get("RAY_USE_TLS", "0").lower() in ("1", "true")):
+    mode = environment.get("RAY_AUTH_MODE", "").lower()
+    if mode == "token" and environment.get("RAY_USE_TLS", "0").lower() in ("1", "true"):
         return {}
+    if insecure:
+        # Otherwise a token that lies in this user's home would count, on this device alone.
+        return {} if mode else {"RAY_AUTH_MODE": "disabled"}
     raise SecurityError(
         "whoever reaches a cluster's ports can run code on its devices, and nothing here keeps "
         "strangers out",

@@ -142,5 +142,7 @@ def test_without_credentials_one_has_to_say_so():
     with pytest.raises(SecurityError) as caught:
         credentials_from(None, False, {"RAY_AUTH_MODE": "token"})
     assert caught.value.exit_code == 22
-    assert credentials_from(None, True, {}) == {}
+    # A token in this user's home would count otherwise, though nobody asked for it.
+    assert credentials_from(None, True, {}) == {"RAY_AUTH_MODE": "disabled"}
+    assert credentials_from(None, True, {"RAY_AUTH_MODE": "token"}) == {}
     assert credentials_from(None, False, {"RAY_AUTH_MODE": "token", "RAY_USE_TLS": "1"}) == {}

@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import psutil
@@ -30,10 +31,11 @@ def command(*words: str | Path) -> list[str]:
     return [sys.executable, "-m", "gaisnet.cli", *map(str, words)]
 
 
-def environment() -> dict[str, str]:
+def environment(home: Path | None = None) -> dict[str, str]:
     """None of the settings that another cluster of this process has left."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
-    return kept | {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
+    own = {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
+    return kept | own | ({} if home is None else {"HOME": str(home)})
 
 
 def own_address() -> str:
@@ -51,10 +53,11 @@ class Loopback:
     Args:
         folder: For credentials; also where the devices find model and data.
         devices: The first begins the cluster.
+        home: Of the nodes' user, if it is another one.
     """
 
-    def __init__(self, folder: Path, devices: list[str]) -> None:
-        self.folder, self.devices = folder, devices
+    def __init__(self, folder: Path, devices: list[str], home: Path | None = None) -> None:
+        self.folder, self.devices, self.home = folder, devices, home
         with socket.socket() as taken:
             taken.bind((own_address(), 0))
             host, port = taken.getsockname()
@@ -70,17 +73,18 @@ class Loopback:
     def credentials(self, device: str) -> tuple[str, str]:
         return "--credentials", str(self.folder / "fleet" / device)
 
-    def join(self, number: int) -> None:
+    def join(self, number: int, shown: Sequence[str] = ()) -> None:
+        """Start a node, with its credentials unless other words are given."""
         device = self.devices[number]
         place = ["--head"] if number == 0 else ["--host", f"127.0.0.{number + 1}"]
         words = ["join", "--address", self.address, "--device", device, *place]
         words += ["--profile", str(self.profile), "--folder", str(self.folder)]
         words += ["--memory-bytes", str(10**9)]
         self.joined[device] = subprocess.Popen(
-            command(*words, *self.credentials(device)),
+            command(*words, *(shown or self.credentials(device))),
             stderr=subprocess.PIPE,
             text=True,
-            env=environment(),
+            env=environment(self.home),
             start_new_session=True,
         )
 

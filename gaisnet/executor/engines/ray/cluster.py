@@ -14,6 +14,8 @@ from ray._private import worker
 from gaisnet.errors import MismatchError, RunError
 from gaisnet.executor.engines.ray.processes import end_all, end_at_once, rays_below
 from gaisnet.executor.engines.ray.settings import RESOURCE
+from gaisnet.links.address import parse_address
+from gaisnet.security import knock
 
 __all__ = ["connect", "disconnect", "joined", "start_here"]
 
@@ -63,6 +65,7 @@ def joined(address: str) -> dict[str, dict[str, str]]:
 
     Raises:
         RunError: It cannot be reached.
+        SecurityError: It does not take what this device shows.
     """
     connect(address, ())
     try:
@@ -81,9 +84,12 @@ def connect(address: str, devices: Iterable[str]) -> frozenset[str]:
     """Join the cluster that is there, as its driver; returns all devices that have joined it.
 
     Raises:
+        UsageError: The address is none.
         RunError: It cannot be reached.
+        SecurityError: It does not take what this device shows.
         MismatchError: A device has not joined it.
     """
+    knock(*parse_address(address), os.environ)
     _leave_stdout_alone()
     try:
         ray.init(address=address, configure_logging=False, log_to_driver=False)

@@ -1,0 +1,94 @@
+"""Who is not let into a real cluster is told so in time; and clusters that let everybody in."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.executor.engines.loopback import LIMIT_S, Loopback, command, environment, gaisnet
+from tests.executor.hfsl import cluster
+from tests.executor.jobs import write_job
+
+pytestmark = pytest.mark.timeout(900)
+
+HEAD, OWNER = "edge-0", "a"
+TOLD_S = 60.0
+"""Also on a busy machine, whose Python takes a while to start."""
+
+
+@pytest.fixture(scope="module")
+def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Loopback]:
+    folder = tmp_path_factory.mktemp("fleet")
+    found = Loopback(folder, [HEAD, OWNER])
+    try:
+        found.join(0)
+        found.await_port()
+        yield found
+    finally:
+        found.close()
+
+
+def ask(*words: str | Path, home: Path | None = None) -> tuple[int, str]:
+    done = subprocess.run(
+        command(*words),
+        capture_output=True,
+        text=True,
+        timeout=TOLD_S,
+        check=False,
+        env=environment(home),
+    )
+    return done.returncode, done.stderr
+
+
+def test_a_run_with_credentials_of_another_fleet_ends_at_once_with_22(
+    fleet: Loopback, tmp_path: Path
+):
+    """Ray itself would ask on for ever, and end by SIGKILL alone."""
+    host = fleet.address.partition(":")[0]
+    other = tmp_path / "other"
+    assert gaisnet("certs", other, "--device", HEAD, "--host", host).returncode == 0
+    plan = write_job(tmp_path, [cluster("c0", {OWNER: 8}, [1, 3], devices=[HEAD])], rounds=1)
+    words = ["execute", plan, "-o", tmp_path / "run", "--engine", "ray", "--address"]
+    code, told = ask(*words, fleet.address, "--credentials", other / HEAD)
+    assert (code, "the head's certificate does not fit this device's" in told) == (22, True), told
+    code, told = ask(*words, f"{host}:1", "--credentials", other / HEAD)
+    assert (code, "nobody answers" in told) == (20, True), told
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_device_with_another_token_is_told_so(fleet: Loopback, tmp_path: Path):
+    mixed = tmp_path / "mixed"
+    shutil.copytree(fleet.folder / "fleet" / OWNER, mixed)
+    (mixed / "token").write_text("0" * 64)
+    words = ["join", "--address", fleet.address, "--device", OWNER, "--profile", fleet.profile]
+    code, told = ask(*words, "--credentials", mixed)
+    assert (code, "does not take this token" in told) == (22, True), told
+    code, told = ask(*words, "--insecure")
+    assert (code, "who shows no certificate" in told) == (22, True), told
+
+
+def test_several_nodes_join_without_credentials_though_a_token_lies_in_the_users_home(
+    tmp_path: Path,
+):
+    home = tmp_path / "home"
+    (home / ".ray").mkdir(parents=True)
+    (home / ".ray" / "auth_token").write_text("0" * 64)
+    fleet = Loopback(tmp_path, [HEAD, OWNER], home)
+    try:
+        fleet.join(0, ["--insecure"])
+        fleet.await_port()
+        fleet.join(1, ["--insecure"])
+        words = ["drain", OWNER, "--address", fleet.address, "--insecure"]
+        until = time.monotonic() + LIMIT_S
+        while (found := ask(*words, home=home))[0] == 14:  # it has not joined so far
+            assert fleet.joined[OWNER].poll() is None, found
+            assert time.monotonic() < until, found
+        assert found[0] == 0, found
+        assert fleet.joined[OWNER].wait(LIMIT_S) == 0
+    finally:
+        fleet.close()
