@@ -14,6 +14,7 @@ import highspy
 import numpy as np
 import numpy.typing as npt
 
+from gaisnet.errors import InfeasibleError
 from gaisnet.planner.highs import silence_highs_banner
 
 __all__ = ["LinearProgram", "LinearResult"]
@@ -48,7 +49,11 @@ class LinearResult:
 
 
 class LinearProgram:
-    """A minimisation on one thread with a fixed seed, so that equal programs end equally."""
+    """A minimisation on one thread with a fixed seed, so that equal programs end equally.
+
+    Raises:
+        InfeasibleError: A figure is too large for the solver, which would leave its row out.
+    """
 
     def __init__(self) -> None:
         silence_highs_banner()
@@ -73,7 +78,7 @@ class LinearProgram:
     ) -> int:
         """A new column, with its coefficients in ``rows`` that are there already."""
         at, factors = _sparse((rows or {}).items())
-        self._solver.addCol(cost, lower, upper, len(at), at, factors)
+        _accepted(self._solver.addCol(cost, lower, upper, len(at), at, factors))
         if whole:
             self._solver.changeColIntegrality(self.columns, highspy.HighsVarType.kInteger)
             self._whole.append(self.columns)
@@ -92,7 +97,7 @@ class LinearProgram:
         for column, factor in terms:
             total[column] = total.get(column, 0.0) + factor
         at, factors = _sparse(total.items())
-        self._solver.addRow(at_least, at_most, len(at), at, factors)
+        _accepted(self._solver.addRow(at_least, at_most, len(at), at, factors))
         self.rows += 1
         return self.rows - 1
 
@@ -154,6 +159,14 @@ class LinearProgram:
             values=values,
             row_price=np.array(rows, dtype=np.float64),
             column_price=np.array(columns, dtype=np.float64),
+        )
+
+
+def _accepted(status: highspy.HighsStatus) -> None:
+    if status == highspy.HighsStatus.kError:
+        raise InfeasibleError(
+            "figures of the problem are too many orders of magnitude apart to be solved",
+            hint="look for speeds, bandwidths, rates or seconds that cannot be meant",
         )
 
 

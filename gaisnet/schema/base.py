@@ -8,12 +8,15 @@ from pydantic import BaseModel, ConfigDict, Field
 
 __all__ = [
     "Bytes",
+    "BytesFigure",
     "Count",
+    "Figure",
     "Fraction",
     "Identifier",
     "NonNegative",
     "Positive",
     "PositiveCount",
+    "PositiveFigure",
     "Sha256",
     "Strict",
 ]
@@ -41,4 +44,11 @@ Count = Annotated[int, Field(ge=0)]
 PositiveCount = Annotated[int, Field(ge=1)]
 NonNegative = Annotated[float, Field(ge=0)]
 Positive = Annotated[float, Field(gt=0)]
+BytesFigure = Annotated[int, Field(ge=0, le=10**15)]
+"""Of a model, a device or a link: a petabyte at most, so that sums are exact as floats too."""
+Figure = Annotated[float, Field(ge=0, le=1e30)]
+"""What a user states of the physical world: seconds, joules, watts, prices, weights. No real one
+comes near the bound, and within it sums, products and squares stay finite."""
+PositiveFigure = Annotated[float, Field(ge=1e-30, le=1e30)]
+"""A :data:`Figure` that may be divided by: speeds, bandwidths, rates."""
 Fraction = Annotated[float, Field(ge=0, le=1)]

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from gaisnet.errors import InputError
-from gaisnet.schema.base import Bytes, Fraction, NonNegative, Positive, PositiveCount, Strict
+from gaisnet.schema.base import BytesFigure, Figure, Fraction, PositiveCount, PositiveFigure, Strict
 from gaisnet.schema.files import read_model
 from gaisnet.schema.profile import DevicePart, Power
 
@@ -21,18 +21,18 @@ class _Assumption(Strict):
     kind: Literal["cpu", "cuda"]
     sustained_fraction: Fraction
     bandwidth_fraction: Fraction
-    op_overhead_s: NonNegative
-    runtime_bytes: Bytes
+    op_overhead_s: Figure
+    runtime_bytes: BytesFigure
     reason: str
 
 
 class _Entry(Strict):
     assumption: str
-    peak_flops_per_s: dict[str, Positive]
-    memory_bandwidth_bytes_per_s: Positive
-    memory_bytes: Bytes
-    idle_w: NonNegative
-    busy_w: NonNegative
+    peak_flops_per_s: dict[str, PositiveFigure]
+    memory_bandwidth_bytes_per_s: PositiveFigure
+    memory_bytes: BytesFigure
+    idle_w: Figure
+    busy_w: Figure
     threads: PositiveCount = 1
     source: str
     checked: str | None = None

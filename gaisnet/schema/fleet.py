@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from gaisnet.schema.base import Bytes, Count, Identifier, NonNegative, Positive, Strict
+from gaisnet.schema.base import BytesFigure, Count, Figure, Identifier, PositiveFigure, Strict
 
 __all__ = ["DataShard", "Device", "DeviceFigures", "Fleet", "Link", "Radio", "Tier"]
 
@@ -16,17 +16,17 @@ Tier = Literal["end", "edge", "cloud"]
 class DeviceFigures(Strict):
     """What a device can do: measured by ``gaisnet profile``, from a preset, or given by hand."""
 
-    flops_per_s: Positive
+    flops_per_s: PositiveFigure
     """Sustained floating-point operations per second in the model's dtype (one FMA is two)."""
-    memory_bandwidth_bytes_per_s: Positive | None = None
+    memory_bandwidth_bytes_per_s: PositiveFigure | None = None
     """Sustained main-memory bandwidth; without it time is FLOPs over ``flops_per_s`` alone."""
-    memory_bytes: Bytes
+    memory_bytes: BytesFigure
     """Memory that gaisnet may use."""
-    unit_overhead_s: NonNegative = 0.0
+    unit_overhead_s: Figure = 0.0
     """Fixed time per unit and pass (kernel launches, Python)."""
-    joules_per_flop: NonNegative = 0.0
+    joules_per_flop: Figure = 0.0
     """Energy per floating-point operation."""
-    power_w: NonNegative | None = None
+    power_w: Figure | None = None
     """Power while busy; if given, energy is power × busy time and ``joules_per_flop`` is unused."""
 
 
@@ -60,19 +60,19 @@ class Device(Strict):
     profile: str | None = None
     """A profile file made on the device; relative to the fleet."""
     figures: DeviceFigures | None = None
-    memory_bytes: Bytes | None = None
+    memory_bytes: BytesFigure | None = None
     """Memory that gaisnet may use, where it is less than what the preset or profile says."""
     edge: Identifier | None = None
     """The edge server that coordinates this end device; by default the fleet's first."""
     privacy: Literal["owner", "shared"] = "shared"
     """``owner``: computes on its own data only and never holds a stage for other owners."""
-    trust: NonNegative | None = None
+    trust: Figure | None = None
     """How far others trust it with their data; null: not at all. An owner trusts itself, and who
     has a figure no lower than its own."""
-    price_per_hour: NonNegative = 0.0
+    price_per_hour: Figure = 0.0
     """Money for an hour of busy time, in any currency."""
     position_m: tuple[float, float] | None = None
-    """Where it stands; the clustering may use it as a feature."""
+    """Where it stands, for whoever draws the fleet; clustering goes by round-trip times."""
     data: DataShard | None = None
 
     @model_validator(mode="after")
@@ -86,9 +86,9 @@ class Device(Strict):
 class Radio(Strict):
     """A wireless link; its rate is Shannon's ``B log2(1 + p g / (N0 B))``."""
 
-    bandwidth_hz: Positive
-    transmit_power_w: Positive
-    distance_m: Positive
+    bandwidth_hz: PositiveFigure
+    transmit_power_w: PositiveFigure
+    distance_m: PositiveFigure
     path_loss_db_at_1km: float = 128.1
     path_loss_exponent_db: float = 37.6
     """Path loss is ``path_loss_db_at_1km + path_loss_exponent_db · log10(distance / 1 km)`` dB."""
@@ -104,14 +104,14 @@ class Link(Strict):
     """
 
     between: tuple[Identifier, Identifier]
-    bandwidth_bits_per_s: Positive | None = None
+    bandwidth_bits_per_s: PositiveFigure | None = None
     """From the first end to the second."""
-    reverse_bandwidth_bits_per_s: Positive | None = None
+    reverse_bandwidth_bits_per_s: PositiveFigure | None = None
     """From the second end to the first; by default the same."""
     radio: Radio | None = None
     """Instead of a bandwidth."""
-    latency_s: NonNegative = 0.0
-    joules_per_byte: NonNegative = 0.0
+    latency_s: Figure = 0.0
+    joules_per_byte: Figure = 0.0
 
     @model_validator(mode="after")
     def _one_source_of_bandwidth(self) -> Link:

@@ -7,13 +7,13 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from gaisnet.schema.base import (
-    Bytes,
+    BytesFigure,
     Count,
+    Figure,
     Fraction,
     Identifier,
-    NonNegative,
-    Positive,
     PositiveCount,
+    PositiveFigure,
     Strict,
 )
 from gaisnet.schema.fleet import Tier
@@ -55,20 +55,20 @@ class SgdSpec(Strict):
     """Stochastic gradient descent."""
 
     kind: Literal["sgd"] = "sgd"
-    learning_rate: Positive = 0.01
+    learning_rate: PositiveFigure = 0.01
     momentum: Fraction = 0.0
-    weight_decay: NonNegative = 0.0
+    weight_decay: Figure = 0.0
 
 
 class AdamWSpec(Strict):
     """Adam with decoupled weight decay (arXiv 1711.05101)."""
 
     kind: Literal["adamw"] = "adamw"
-    learning_rate: Positive = 1e-3
+    learning_rate: PositiveFigure = 1e-3
     beta1: Fraction = 0.9
     beta2: Fraction = 0.999
-    eps: Positive = 1e-8
-    weight_decay: NonNegative = 0.01
+    eps: PositiveFigure = 1e-8
+    weight_decay: Figure = 0.01
 
 
 OptimizerSpec = Annotated[SgdSpec | AdamWSpec, Field(discriminator="kind")]
@@ -77,7 +77,7 @@ OptimizerSpec = Annotated[SgdSpec | AdamWSpec, Field(discriminator="kind")]
 class UpdateGateSpec(Strict):
     """Which updates are averaged; names, shapes, types and finiteness are checked in any case."""
 
-    norm_factor: Positive | None = 10.0
+    norm_factor: PositiveFigure | None = 10.0
     """Largest norm of an update over the running median of norms; null: any norm will do."""
     window: PositiveCount = 32
     """Accepted norms that the running median goes back."""
@@ -89,13 +89,13 @@ class PrivacySpec(Strict):
     secure_aggregation: bool = False
     """The edge learns the mean of its owners' modules alone: they come masked (three or more
     owners a cluster, averages by ``fedavg`` or ``ffa_lora``)."""
-    update_clip_norm: Positive | None = None
+    update_clip_norm: PositiveFigure | None = None
     """C: each owner clips the update of its modules to this Euclidean norm before it sends them."""
-    noise_multiplier: NonNegative = 0.0
+    noise_multiplier: Figure = 0.0
     """Each owner adds Gaussian noise of this many C to every coordinate of its update."""
     delta: Annotated[float, Field(gt=0, lt=1)] = 1e-5
     """At which the ε that the updates spend is told."""
-    activation_noise: NonNegative = 0.0
+    activation_noise: Figure = 0.0
     """Noise on the head's activations over their root mean square. It is no proven guarantee:
     what it does is what ``gaisnet profile --leakage`` measures."""
     reproducible_noise: bool = False
@@ -122,7 +122,7 @@ class FineTuning(Strict):
     optimizer: OptimizerSpec = AdamWSpec()
     keep_optimizer_state: bool = True
     """Whether optimizer moments live on over rounds, or start anew after each averaging."""
-    clip_norm: Positive | None = None
+    clip_norm: PositiveFigure | None = None
     """Largest Euclidean norm of the whole gradient, over all parts of the model."""
     topology: Topology = "u_shape"
     """``u_shape``: owners keep head, tail and labels. ``vanilla``: labels go to the last stage."""
@@ -173,12 +173,12 @@ class ClusteringSpec(Strict):
     """``mix``: every cluster's labels like the fleet's. ``similar``: like with like, for modules
     that are meant for a cluster's own users. What either does to accuracy is measured
     (docs/experiments.md), not promised."""
-    label_weight: NonNegative = 1.0
+    label_weight: Figure = 1.0
     """Weight of the clusters' distance from the fleet's label distribution (total variation), or,
     under ``similar``, of the label distances within clusters."""
-    speed_weight: NonNegative = 0.5
+    speed_weight: Figure = 0.5
     """Weight of the slowest cluster's shortfall from the mean speed."""
-    proximity_weight: NonNegative = 0.25
+    proximity_weight: Figure = 0.25
     """Weight of the round-trip times within clusters, relative to the fleet's."""
     min_devices: PositiveCount = 1
     max_devices: PositiveCount | None = None
@@ -190,7 +190,7 @@ class PrivacyTier(Strict):
     first_units: PositiveCount
     """Units 0 .. first_units - 1 are bound by it."""
     tiers: tuple[Tier, ...] = ("end", "edge", "cloud")
-    min_trust: NonNegative = 0.0
+    min_trust: Figure = 0.0
     """Least ``trust`` of the fleet's device; without a figure it has none."""
 
 
@@ -222,15 +222,15 @@ class Constraints(Strict):
     leak all."""
     max_distance_correlation: Fraction | None = None
     """The same for the distance correlation between raw inputs and what crosses the cut."""
-    step_energy_budget_j: NonNegative | None = None
+    step_energy_budget_j: Figure | None = None
     """Most joules of one local step of all owners of a cluster."""
-    step_cost_budget: NonNegative | None = None
+    step_cost_budget: Figure | None = None
     """Most money for the busy time of such a step, by the fleet's ``price_per_hour``."""
     memory_slack: Fraction = 0.0
     """Share of every device's memory that is kept free."""
     time_slack: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """Share of every device's speed and every link's bandwidth that the plan does not count on."""
-    reserved_bytes: Bytes = 0
+    reserved_bytes: BytesFigure = 0
     """Memory of the runtime itself on every device."""
 
 
@@ -239,7 +239,7 @@ class RobustSpec(Strict):
 
     survive: Literal[0, 1] = 0
     """Devices of which any may be lost: a re-plan for each is stored in the plan."""
-    bytes_weight: NonNegative = 1.0
+    bytes_weight: Figure = 1.0
     """What it costs a re-plan to move the whole model once, in steps of the cluster hit."""
 
 
@@ -277,11 +277,11 @@ class SearchSpace(Strict):
 class SearchSpec(Strict):
     """How hard the planner tries."""
 
-    gap: NonNegative = 1e-6
+    gap: Figure = 1e-6
     """Relative gap at which a decision counts as proven."""
     node_limit: PositiveCount = 200_000
     """Search nodes per split: reproducible, unlike a wall-clock limit."""
-    time_limit_s: Positive | None = None
+    time_limit_s: PositiveFigure | None = None
     """Opt-in wall-clock limit per split; marks the plan as not reproducible."""
     space: SearchSpace = SearchSpace()
     """Of ``gaisnet plan --search``."""
@@ -297,17 +297,17 @@ class Service(Strict):
     domain: Identifier = "general"
     origin: Identifier | None = None
     """Device at which requests arise; by default an owner of the cluster that serves them."""
-    rate_per_s: Positive
+    rate_per_s: PositiveFigure
     """Mean request rate (Poisson)."""
     prompt_tokens: PositiveCount | None = None
     """Tokens of a prompt; for models without text the profile's own input size counts."""
     output_tokens: Count = 0
     """Tokens to generate; 0 for classification."""
-    slo_s: Positive | None = None
+    slo_s: PositiveFigure | None = None
     """Latency that the requests must meet ..."""
     slo_percentile: Annotated[float, Field(gt=0, lt=100)] | None = None
     """... in this percentile of them; without it in the mean."""
-    delay_weight: NonNegative = 0.0625
+    delay_weight: Figure = 0.0625
     """What its latency counts, relative to that on the idle fleet, where a round of fine-tuning
     counts 1, relative to one without services. A sixteenth gives a fifth of a device to a service
     that is alone there with fine-tuning."""

@@ -8,11 +8,12 @@ from pydantic import Field, model_validator
 
 from gaisnet.schema.base import (
     Bytes,
+    BytesFigure,
     Count,
+    Figure,
     Fraction,
-    NonNegative,
-    Positive,
     PositiveCount,
+    PositiveFigure,
     Sha256,
     Strict,
 )
@@ -42,8 +43,8 @@ __all__ = [
 class Spread(Strict):
     """A repeated measurement."""
 
-    median_s: NonNegative
-    spread_s: NonNegative
+    median_s: Figure
+    spread_s: Figure
     """Half the distance between the first and the third quartile."""
     samples: PositiveCount
 
@@ -51,16 +52,16 @@ class Spread(Strict):
 class Power(Strict):
     """Watts, and where they come from."""
 
-    idle_w: NonNegative
-    busy_w: NonNegative
+    idle_w: Figure
+    busy_w: Figure
     source: Literal["rapl", "nvml", "datasheet", "model"]
 
 
 class AttentionEfficiency(Strict):
     """Speed of attention's products over that of a transformer's other products."""
 
-    forward: Positive
-    backward: Positive
+    forward: PositiveFigure
+    backward: PositiveFigure
 
 
 class DevicePart(Strict):
@@ -75,25 +76,25 @@ class DevicePart(Strict):
     origin: Literal["measured", "preset", "extrapolated"]
     source: str
     """What measured it, or where the datasheet is."""
-    peak_flops_per_s: dict[str, Positive]
+    peak_flops_per_s: dict[str, PositiveFigure]
     """Best seen (or on the datasheet), by dtype."""
-    sustained_flops_per_s: dict[str, Positive]
+    sustained_flops_per_s: dict[str, PositiveFigure]
     """What a transformer's matrix products reach, by dtype."""
-    memory_bandwidth_bytes_per_s: Positive
-    memory_bytes: Bytes
+    memory_bandwidth_bytes_per_s: PositiveFigure
+    memory_bytes: BytesFigure
     memory_source: Literal["cgroup-v2", "cgroup-v1", "meminfo", "cuda", "datasheet"]
-    op_overhead_s: NonNegative
+    op_overhead_s: Figure
     """Fixed time of one operator call."""
     attention_efficiency: AttentionEfficiency | None = None
     """Measured in float32; ``None`` where nobody measured it."""
-    traffic_bytes_per_s: dict[str, Positive] = Field(default_factory=dict)
+    traffic_bytes_per_s: dict[str, PositiveFigure] = Field(default_factory=dict)
     """Bytes read plus written per second by element-wise operators in float32, by kind of
     operator (the kinds of ``PassWork``), on tensors of an activation's size; and by ``update``,
     a step of AdamW on a tensor of a weight's size."""
     power: Power
     threads: PositiveCount = 1
     """Threads that the figures were measured with."""
-    runtime_bytes: Bytes = 0
+    runtime_bytes: BytesFigure = 0
     """Resident memory of the runtime itself (interpreter, libraries)."""
     software: dict[str, str] = Field(default_factory=dict)
 
@@ -148,21 +149,21 @@ class UnitPart(Strict):
     witnesses: FlopWitnesses
     uncounted: tuple[str, ...] = ()
     """Operators that no witness counted."""
-    weight_bytes: Bytes
-    gradient_bytes: Bytes
-    optimizer_bytes: Bytes
+    weight_bytes: BytesFigure
+    gradient_bytes: BytesFigure
+    optimizer_bytes: BytesFigure
     """Optimizer state of the tunable parameters."""
-    lora_a_bytes: Bytes = 0
+    lora_a_bytes: BytesFigure = 0
     """The part of ``gradient_bytes`` that is LoRA's A, which FFA-LoRA neither tunes nor sends."""
-    saved_activation_bytes: Bytes
+    saved_activation_bytes: BytesFigure
     """Kept for the backward pass, per sample."""
-    working_bytes: Bytes = 0
+    working_bytes: BytesFigure = 0
     """Highest transient memory of a pass beyond what is saved, per sample."""
-    output_bytes: Bytes
+    output_bytes: BytesFigure
     """What crosses the cut after this unit forward, per sample."""
-    gradient_output_bytes: Bytes
+    gradient_output_bytes: BytesFigure
     """What crosses it backward, per sample: 0 if nothing at or below this unit is tuned."""
-    kv_bytes_per_token: Bytes = 0
+    kv_bytes_per_token: BytesFigure = 0
     """Keys and values of one token of one sequence."""
     kv_window_tokens: Count | None = None
     """Most tokens whose keys and values are kept (W - 1 for a sliding window of W); ``None``:
@@ -189,12 +190,12 @@ class RankUnit(Strict):
     tunable_parameters: Count
     forward_flops: Count
     backward_flops: Count
-    weight_bytes: Bytes
-    gradient_bytes: Bytes
-    optimizer_bytes: Bytes
-    lora_a_bytes: Bytes
-    saved_activation_bytes: Bytes
-    working_bytes: Bytes
+    weight_bytes: BytesFigure
+    gradient_bytes: BytesFigure
+    optimizer_bytes: BytesFigure
+    lora_a_bytes: BytesFigure
+    saved_activation_bytes: BytesFigure
+    working_bytes: BytesFigure
     forward_work: PassWork | None = None
     backward_work: PassWork | None = None
 
@@ -210,7 +211,7 @@ class RankPart(Strict):
 class MeasuredPeak(Strict):
     """Most memory of a training step, as an allocator counted it."""
 
-    bytes: Bytes
+    bytes: BytesFigure
     """Weights, gradients, optimizer state and activations that were alive at once; nothing of the
     runtime itself."""
     source: Literal["cuda-allocator", "cpu-allocator"]
@@ -223,10 +224,10 @@ class EndToEnd(Strict):
     step: Spread
     """A whole step: forward, backward and the optimizer's update."""
     step_cpu: Spread
-    sum_s: NonNegative
+    sum_s: Figure
     """The units' forward, backward and update medians, added up."""
-    sum_cpu_s: NonNegative
-    kappa: Positive
+    sum_cpu_s: Figure
+    kappa: PositiveFigure
     """``step_cpu / sum_cpu``: what the planner multiplies unit times by."""
     measured_peak: MeasuredPeak | None = None
     """Of a whole step, by the GPU's allocator; ``None`` on a CPU, whose allocator keeps no such
@@ -242,11 +243,11 @@ class Extrapolation(Strict):
     """The device whose measured times were scaled; ``None``: made from counts alone."""
     method: Literal["scaled", "modelled"]
     """``scaled``: measured times by the ratio of modelled times; ``modelled``: modelled times."""
-    calibration: Positive = 1.0
+    calibration: PositiveFigure = 1.0
     """What all times were multiplied by to meet one step that was measured there."""
     calibrated_batch_size: PositiveCount | None = None
     """Batch size of that step; ``None``: there was none."""
-    expected_error: Positive | None = None
+    expected_error: PositiveFigure | None = None
     """Relative error of a step's time that benchmarks found for this way; ``None``: not known."""
 
 
@@ -263,16 +264,16 @@ class ModelPart(Strict):
     optimizer: Literal["sgd", "adamw"]
     tokens: PositiveCount
     """Sequence length that the counts are for."""
-    input_bytes: Bytes
+    input_bytes: BytesFigure
     """Raw input of one sample."""
-    side_input_bytes: Bytes
+    side_input_bytes: BytesFigure
     """What later stages get beside the hidden state, per sample (attention mask)."""
-    label_bytes: Bytes
+    label_bytes: BytesFigure
     units: Annotated[tuple[UnitPart, ...], Field(min_length=1)]
     tied_units: tuple[tuple[Count, ...], ...] = ()
     """Units that share a parameter."""
     end_to_end: tuple[EndToEnd, ...] = ()
-    stage_overhead_s: NonNegative = 0.0
+    stage_overhead_s: Figure = 0.0
     """CPU time that each stage's pass costs beside its units: masks, positions, foreign modules."""
     flops_disagreement: Fraction = 0.0
     """Largest relative distance between two witnesses of one unit."""

@@ -64,6 +64,18 @@ def test_radio_rate_is_shannons() -> None:
     assert radio_bits_per_s(radio) == pytest.approx(expected)
 
 
+@pytest.mark.parametrize("distance_m", [1e-30, 1e30])
+@pytest.mark.parametrize("noise", [-1e30, -1e4, 1e4, 1e30])
+def test_radio_of_any_figures_is_finite_or_no_link(distance_m: float, noise: float) -> None:
+    radio = Radio(
+        bandwidth_hz=1e30, transmit_power_w=1e-30, distance_m=distance_m, noise_dbm_per_hz=noise
+    )
+    way = table(Link(between=("a", "e"), radio=radio)).way("a", "e")
+    seconds = way.transfer_s(1)
+    assert seconds == math.inf if way.bandwidth_bytes_per_s == 0.0 else 0.0 <= seconds < 1e31
+    assert math.isfinite(way.transfer_j(1))
+
+
 def test_radio_gets_slower_with_distance_and_pays_for_its_transmitter() -> None:
     near = Radio(bandwidth_hz=1e6, transmit_power_w=0.2, distance_m=100.0)
     far = Radio(bandwidth_hz=1e6, transmit_power_w=0.2, distance_m=1000.0)

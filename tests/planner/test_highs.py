@@ -7,6 +7,8 @@ import random
 import pulp
 import pytest
 
+from gaisnet.errors import InfeasibleError
+from gaisnet.planner.linear import LinearProgram
 from gaisnet.planner.milp import run_highs
 
 
@@ -42,3 +44,12 @@ def test_a_node_limit_that_is_hit_leaves_a_bound_that_holds(
         assert float(pulp.value(problem.objective)) >= optimum - 1e-6
         chosen = {x.name: x.varValue for x in problem.variables()}
         assert all(row.valid(1e-6) for row in problem.constraints()), chosen
+
+
+def test_a_row_that_the_solver_would_leave_out_is_refused() -> None:
+    program = LinearProgram()
+    column = program.variable()
+    with pytest.raises(InfeasibleError, match="orders of magnitude"):
+        program.row([(column, 1e20)], at_least=1.0)
+    with pytest.raises(InfeasibleError, match="orders of magnitude"):
+        program.variable(rows={program.row([(column, 1.0)]): 1e20})

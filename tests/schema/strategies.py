@@ -78,7 +78,7 @@ def _of_scalar(kind: Any, metadata: Any) -> st.SearchStrategy[Any]:
     pattern = next((m.pattern for m in metadata if getattr(m, "pattern", None)), None)
     low, high, open_low, open_high = _range(metadata)
     if kind is int:
-        return st.integers(low if low is not None else -(2**62), 2**62)
+        return st.integers(-(2**62) if low is None else low, 2**62 if high is None else high)
     if kind is float:
         return st.floats(
             low,
@@ -126,7 +126,7 @@ def _devices() -> st.SearchStrategy[Any]:
 
 
 def _links() -> st.SearchStrategy[Any]:
-    bandwidth = _of_type(float, [limits.Gt(0)])
+    bandwidth = st.floats(1e-30, 1e30)
     return st.one_of(
         _plain(fleet.Link, bandwidth_bits_per_s=bandwidth, radio=st.none()),
         _plain(fleet.Link, bandwidth_bits_per_s=st.none(), radio=of(fleet.Radio)),
@@ -150,7 +150,7 @@ def _fleets(draw: st.DrawFn) -> fleet.Fleet:
 
 
 def _privacy() -> st.SearchStrategy[Any]:
-    noisy = _plain(job.PrivacySpec, update_clip_norm=_of_type(float, [limits.Gt(0)]))
+    noisy = _plain(job.PrivacySpec, update_clip_norm=st.floats(1e-30, 1e30))
     quiet = _plain(job.PrivacySpec, update_clip_norm=st.none(), noise_multiplier=st.just(0.0))
     return noisy | quiet
 

@@ -37,6 +37,9 @@ NO_LINK = LinkFigures(bandwidth_bytes_per_s=0.0, latency_s=0.0, joules_per_byte=
 FAST_BYTES_PER_S = 1.25e9
 """Of a link that is imagined where a fleet has none at all: 10 Gbit/s."""
 
+SLOWEST_BITS_PER_S = 1e-30
+"""A slower radio link is none."""
+
 
 def radio_bits_per_s(radio: Radio) -> float:
     """Shannon's rate ``B log2(1 + p g / (N0 B))`` of a radio link.
@@ -49,9 +52,11 @@ def radio_bits_per_s(radio: Radio) -> float:
         + radio.path_loss_exponent_db * math.log10(radio.distance_m / 1000.0)
         + radio.shadowing_db
     )
-    gain = 10.0 ** (-loss_db / 10.0)
-    noise_w = 10.0 ** ((radio.noise_dbm_per_hz - 30.0) / 10.0) * radio.bandwidth_hz
-    return radio.bandwidth_hz * math.log2(1.0 + radio.transmit_power_w * gain / noise_w)
+    noise_db = radio.noise_dbm_per_hz - 30.0 + 10.0 * math.log10(radio.bandwidth_hz)
+    snr = (10.0 * math.log10(radio.transmit_power_w) - loss_db - noise_db) / 10.0
+    bits = snr * math.log2(10.0) if snr > 300.0 else math.log1p(10.0**snr) / math.log(2.0)
+    rate = radio.bandwidth_hz * bits
+    return rate if rate >= SLOWEST_BITS_PER_S else 0.0
 
 
 class LinkTable:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from math import inf
 from typing import Literal
 
 from gaisnet.planner.cost import CostModel
@@ -32,8 +33,10 @@ class Seconds:
         return Seconds(fixed=factor * self.fixed, needed=needed)
 
     def at(self, shares: Mapping[Resource, float]) -> float:
-        """Seconds where resources that ``shares`` does not name are had whole."""
-        return self.fixed + sum(s / shares.get(r, 1.0) for r, s in self.needed.items())
+        """Seconds where resources that ``shares`` does not name are had whole; inf where one is
+        needed and there is nothing of it."""
+        needed = [(s, shares.get(r, 1.0)) for r, s in self.needed.items() if s > 0.0]
+        return self.fixed + sum(s / share if share > 0.0 else inf for s, share in needed)
 
 
 NOTHING = Seconds()

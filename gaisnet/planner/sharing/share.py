@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
+from gaisnet.errors import InfeasibleError
 from gaisnet.planner.roster import Roster
+from gaisnet.planner.routing.options import Option
 from gaisnet.planner.routing.refuse import no_room
 from gaisnet.planner.routing.room import Held, extra, fitting, options_for, overflow
 from gaisnet.planner.routing.route import Routing
@@ -15,7 +17,7 @@ from gaisnet.planner.sharing.refuse import refusal
 from gaisnet.planner.sharing.rounds import round_lengths
 from gaisnet.planner.sharing.search import GAP, Found, solve_sharing
 from gaisnet.planner.sharing.seconds import Paces, Resource
-from gaisnet.planner.sharing.ways import Way, latency_s, way_of
+from gaisnet.planner.sharing.ways import ENDLESS_S, Way, latency_s, way_of
 from gaisnet.schema.plan import (
     Certificate,
     ClusterPlan,
@@ -51,12 +53,27 @@ def share_services(
     ]
     problem = SharingProblem(
         rounds=round_lengths(paces, clusters, cloud, roster.job.fine_tuning),
-        ways=tuple(tuple(way_of(paces, by_id, o) for o in mine) for mine in options),
+        ways=tuple(_ways(paces, by_id, mine) for mine in options),
     )
     found = solve_sharing(problem, roster.job.search.node_limit)
     if found.sharing is None:
         raise refusal(problem)
     return _routing(roster, by_id, held, problem, found, found.sharing)
+
+
+def _ways(
+    paces: Paces, clusters: Mapping[str, ClusterPlan], options: Sequence[Option]
+) -> tuple[Way, ...]:
+    """Those on which an answer takes any time that matters."""
+    found = [way_of(paces, clusters, option) for option in options]
+    usable = tuple(way for way in found if way.idle_s < ENDLESS_S)
+    if not usable:
+        raise InfeasibleError(
+            f"an answer would take more than {ENDLESS_S:g} s on every way",
+            where=f"services.{options[0].service.id}",
+            hint="look for speeds, bandwidths or latencies that cannot be meant",
+        )
+    return usable
 
 
 def _routing(

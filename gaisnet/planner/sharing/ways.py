@@ -12,7 +12,13 @@ from gaisnet.planner.sharing.curves import Curve, service, tail, wait
 from gaisnet.planner.sharing.seconds import Paces, Resource
 from gaisnet.schema.plan import ClusterPlan
 
-__all__ = ["Visit", "Way", "latency_s", "way_of"]
+__all__ = ["ENDLESS_S", "Visit", "Way", "latency_s", "way_of"]
+
+
+NOTHING_S = 1e-12
+"""A shorter stay is as long in any share: nobody waits for it."""
+ENDLESS_S = 1e12
+"""Answers that take as long are none: their curves would leave the range of numbers."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,7 +85,9 @@ def way_of(paces: Paces, clusters: Mapping[str, ClusterPlan], option: Option) ->
     for (resource, seconds), (_, halved_s) in both:
         shared_s = halved_s - seconds
         fixed_s += max(0.0, seconds - shared_s)
-        if shared_s > 0.0:
+        if shared_s <= NOTHING_S:
+            fixed_s += max(0.0, shared_s)
+        else:
             key: Resource = (
                 ("compute", resource) if isinstance(resource, str) else ("link", resource[0])
             )
@@ -90,12 +98,12 @@ def way_of(paces: Paces, clusters: Mapping[str, ClusterPlan], option: Option) ->
 
 def _visit(resource: Resource, lengths: Sequence[float]) -> Visit:
     seconds = sum(lengths)
-    squares = sum(length**2 for length in lengths)
+    parts = [length / seconds for length in lengths]
     return Visit(
         resource=resource,
         seconds=seconds,
         times=len(lengths),
-        burst=len(lengths) * squares / seconds**2,
+        burst=len(lengths) * sum(part**2 for part in parts),
     )
 
 

@@ -184,3 +184,9 @@ def test_services_that_fit_alone_only_are_named_together() -> None:
     ways = tuple((make_way(user, {"a": 0.01}),) for user in users)
     error = refusal(SharingProblem(rounds=rounds, ways=ways))
     assert "s0, s1 do not fit together" in error.message
+
+
+def test_without_a_share_what_needs_one_never_ends() -> None:
+    seconds = Seconds(fixed=1.0, needed={("compute", "a"): 2.0, ("compute", "b"): 0.0})
+    assert seconds.at({("compute", "a"): 0.5, ("compute", "b"): 0.0}) == 5.0
+    assert seconds.at({("compute", "a"): 0.0}) == math.inf
