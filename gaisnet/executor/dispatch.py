@@ -72,11 +72,15 @@ class Dispatcher:
         method: str,
         *arguments: Any,
         parcels: Sequence[Parcel] = (),
-        makes: int | None = None,
+        makes: int | None = 0,
         keys: Sequence[str] = ("",),
         work: Work | None = None,
     ) -> Reply:
-        """``Engine.call``; ``keys`` name the parts of the service (stages) that it concerns."""
+        """``Engine.call``; ``keys`` name the parts of the service (stages) that it concerns.
+
+        A call makes no frames unless it says how many. If nobody knows (None), the journal has to
+        wait until it is done, and so does all that is issued after it.
+        """
         reply = self.engine.call(address, method, *arguments, parcels=parcels, makes=makes)
         if self._recording:
             self._note(address, parcels, keys, work, reply)

@@ -9,14 +9,15 @@ import sys
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from itertools import combinations
 from pathlib import Path
 from typing import Protocol
 
 __all__ = ["Loopback", "Machines", "Network", "can_make_networks"]
 
-_SWITCH = Path(__file__).with_name("switch.py")
+_CABLES = Path(__file__).with_name("cables.py")
 _MTU = 9000
-"""Large, so that the switch has few packets to pass on."""
+"""Large, so that the cables have few packets to pass on."""
 _BURST_BYTES = 2 * _MTU
 _ROOM_BYTES = 4 * 2**20
 """What waits at a port before packets are dropped."""
@@ -69,16 +70,16 @@ class Loopback:
 
 @dataclass
 class Network:
-    """Machines around a switch; a context that leaves nothing behind.
+    """Machines, each two of them joined by a link of their own; a context that leaves nothing.
 
     Args:
         names: Of the machines, in the order of their addresses.
-        bits_per_s: Rate of every port, each way.
+        bits_per_s: Rate of every link, each way; or of each, by the names of its ends in order.
         delay_s: From any machine to any other.
     """
 
     names: Sequence[str]
-    bits_per_s: float
+    bits_per_s: float | Mapping[tuple[str, str], float]
     delay_s: float
     _made: ExitStack = field(default_factory=ExitStack)
 
@@ -92,8 +93,7 @@ class Network:
 
     def sent_bytes(self) -> Mapping[str, int]:
         """What each machine has sent so far, packets' heads among it."""
-        path = "/sys/class/net/port/statistics/tx_bytes"
-        return {n: int(_run(self.command(n, ["cat", path]))) for n in self.names}
+        return {name: self._sent_bytes(name) for name in self.names}
 
     def __enter__(self) -> Network:
         try:
@@ -110,8 +110,14 @@ class Network:
         self._add_space("hub")
         for name in self.names:
             self._add_space(name)
-            self._join(name)
-        words = [sys.executable, str(_SWITCH), str(self.delay_s), *map(self._port, self.names)]
+            address = ["addr", "add", f"{self.address(name)}/32", "dev", "lo"]
+            _run(["ip", "-n", self._space(name), *address])
+        pairs = list(combinations(self.names, 2))
+        for one, other in pairs:
+            self._join(one, other)
+            self._join(other, one)
+        cables = [self._port(*ends) for pair in pairs for ends in (pair, pair[::-1])]
+        words = [sys.executable, str(_CABLES), str(self.delay_s), *cables]
         process = subprocess.Popen(self.command("hub", words))
         self._made.callback(_end, process)
 
@@ -121,28 +127,46 @@ class Network:
         self._made.callback(_run, ["ip", "netns", "del", space])
         _run(["ip", "-n", space, "link", "set", "lo", "up"])
 
-    def _join(self, name: str) -> None:
-        here, hub, port = self._space(name), self._space("hub"), self._port(name)
-        pair = ["type", "veth", "peer", "name", port, "netns", hub]
-        _run(["ip", "link", "add", "port", "netns", here, *pair])
-        for space, end in ((here, "port"), (hub, port)):
+    def _join(self, name: str, other: str) -> None:
+        """A machine's end of the link to another one, up to the hub."""
+        here, hub = self._space(name), self._space("hub")
+        port, there = self._port(other, name), self._port(name, other)
+        pair = ["type", "veth", "peer", "name", there, "netns", hub]
+        _run(["ip", "link", "add", port, "netns", here, *pair])
+        for space, end in ((here, port), (hub, there)):
             _run(["ip", "-n", space, "link", "set", end, "mtu", str(_MTU), "up"])
-            plain = [sys.executable, str(_SWITCH), "plain", end]
+            plain = [sys.executable, str(_CABLES), "plain", end]
             _run(["ip", "netns", "exec", space, *plain])
-            _run(
-                [
-                    *("tc", "-n", space, "qdisc", "add", "dev", end, "root", "tbf"),
-                    *("rate", f"{self.bits_per_s:.0f}bit", "burst", str(_BURST_BYTES)),
-                    *("limit", str(_ROOM_BYTES)),
-                ]
-            )
-        _run(["ip", "-n", here, "addr", "add", f"{self.address(name)}/24", "dev", "port"])
+        _run(
+            [
+                *("tc", "-n", here, "qdisc", "add", "dev", port, "root", "tbf"),
+                *("rate", f"{self._rate(name, other):.0f}bit", "burst", str(_BURST_BYTES)),
+                *("limit", str(_ROOM_BYTES)),
+            ]
+        )
+        way = ["route", "add", f"{self.address(other)}/32", "dev", port, "src", self.address(name)]
+        _run(["ip", "-n", here, *way])
+
+    def _rate(self, one: str, other: str) -> float:
+        given = self.bits_per_s
+        if not isinstance(given, Mapping):
+            return given
+        return given[one, other] if (one, other) in given else given[other, one]
+
+    def _sent_bytes(self, name: str) -> int:
+        files = [
+            f"/sys/class/net/{self._port(other, name)}/statistics/tx_bytes"
+            for other in self.names
+            if other != name
+        ]
+        return sum(map(int, _run(self.command(name, ["cat", *files])).split()))
 
     def _space(self, name: str) -> str:
         return f"gaisnet-{os.getpid()}-{name}"
 
-    def _port(self, name: str) -> str:
-        return f"to-{self.names.index(name)}"
+    def _port(self, end: str, other: str) -> str:
+        """Of a machine's link to ``end``; or of the hub's side of the link from ``end``."""
+        return f"to-{self.names.index(end)}-{self.names.index(other)}"
 
 
 def _run(words: Sequence[str]) -> str:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from tests.cluster.network import Machines
 
-__all__ = ["Cluster"]
+__all__ = ["GAISNET", "Cluster", "environment"]
 
 GAISNET = str(Path(sys.executable).with_name("gaisnet"))
 PORT = 6399
@@ -29,12 +29,14 @@ class Cluster:
         profiles: File of each device.
         folder: Where devices find what the job names, and logs are written.
         options: More words for every ``gaisnet join``.
+        settings: More environment variables of single devices.
     """
 
     network: Machines
     profiles: Mapping[str, Path]
     folder: Path
     options: Sequence[str] = ()
+    settings: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     _nodes: list[subprocess.Popen[bytes]] = field(default_factory=list)
 
     @property
@@ -55,7 +57,7 @@ class Cluster:
             text=True,
             check=False,
             timeout=timeout_s,
-            env=_environment(),
+            env=environment(),
         )
 
     def __enter__(self) -> Cluster:
@@ -96,7 +98,12 @@ class Cluster:
         with (self.folder / f"{name}.log").open("wb") as log:
             command = self.network.command(name, [GAISNET, *words])
             self._nodes.append(
-                subprocess.Popen(command, stdout=log, stderr=log, env=_environment())
+                subprocess.Popen(
+                    command,
+                    stdout=log,
+                    stderr=log,
+                    env=environment() | dict(self.settings.get(name, {})),
+                )
             )
 
     def _await(self, names: Sequence[str]) -> None:
@@ -114,7 +121,7 @@ class Cluster:
         while True:
             command = self.network.command(head, words)
             told = subprocess.run(
-                command, capture_output=True, text=True, check=False, env=_environment()
+                command, capture_output=True, text=True, check=False, env=environment()
             )
             if set(told.stdout.split()) >= set(names):
                 return
@@ -126,7 +133,7 @@ class Cluster:
             time.sleep(0.5)
 
 
-def _environment() -> dict[str, str]:
-    """Without what a Ray of this process has set."""
+def environment() -> dict[str, str]:
+    """For commands: without what a Ray of this process has set."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
     return kept | {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}

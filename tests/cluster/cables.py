@@ -1,21 +1,20 @@
-"""A switch with latency, in user space: what comes in at one port leaves at another, later.
+"""Cables with latency, in user space: what comes in at one end leaves at the other, later.
 
-Run with the seconds of latency and the names of the ports, in the namespace where these are; or
-with ``plain`` and one port, whose offloads it turns off.
-Rates are not its business: a token bucket of the kernel's stands at every port.
+Run with the seconds of latency and the names of the cables' ends, in the namespace where these are;
+or with ``plain`` and one port, whose offloads it turns off.
+Rates are not its business: a token bucket of the kernel's stands at every machine's port.
 """
 
 from __future__ import annotations
 
 import ctypes
 import fcntl
-import heapq
-import itertools
 import select
 import socket
 import struct
 import sys
 import time
+from collections import deque
 from contextlib import suppress
 
 _ALL_PROTOCOLS, _OWN = 3, 4  # ETH_P_ALL, PACKET_OUTGOING
@@ -35,26 +34,21 @@ def plain(port: str) -> None:
                 fcntl.ioctl(control, _ETHTOOL, request)
 
 
-def switch(delay_s: float, names: list[str]) -> None:
-    """Pass packets on until the process is ended."""
+def join(delay_s: float, names: list[str]) -> None:
+    """Pass packets on until the process is ended; each two ports are the ends of a cable."""
     ports = [_open(name) for name in names]
-    homes: dict[bytes, socket.socket] = {}
-    late: list[tuple[float, int, bytes, socket.socket]] = []
-    count = itertools.count()
+    ends = list(zip(ports[::2], ports[1::2], strict=True))
+    across = dict(ends) | {there: here for here, there in ends}
+    late: deque[tuple[float, bytes, socket.socket]] = deque()
     while True:
         wait_s = max(0.0, late[0][0] - time.monotonic()) if late else None
         for port in select.select(ports, [], [], wait_s)[0]:
             packet, origin = port.recvfrom(_LONGEST)
-            if origin[2] == _OWN:
-                continue
-            homes[packet[6:12]] = port
-            heapq.heappush(late, (time.monotonic() + delay_s, next(count), packet, port))
+            if origin[2] != _OWN:
+                late.append((time.monotonic() + delay_s, packet, across[port]))
         while late and late[0][0] <= time.monotonic():
-            _, _, packet, came = heapq.heappop(late)
-            there = homes.get(packet[:6])
-            for port in [there] if there is not None else ports:
-                if port is not came:
-                    _send(port, packet)
+            _, packet, port = late.popleft()
+            _send(port, packet)
 
 
 def _open(name: str) -> socket.socket:
@@ -74,4 +68,4 @@ if __name__ == "__main__":
     if sys.argv[1] == "plain":
         plain(sys.argv[2])
     else:
-        switch(float(sys.argv[1]), sys.argv[2:])
+        join(float(sys.argv[1]), sys.argv[2:])

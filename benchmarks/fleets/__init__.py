@@ -1,0 +1,1 @@
+"""Fleets of unequal devices behind links of given figures, on one machine."""
