@@ -84,8 +84,9 @@ class Network:
     _made: ExitStack = field(default_factory=ExitStack)
 
     def address(self, name: str) -> str:
-        """Of a machine."""
-        return f"10.199.7.{self.names.index(name) + 1}"
+        """Of a machine. Ray looks for others at an address in all namespaces: no two processes
+        that make networks at the same time should have the same ones."""
+        return f"10.199.{os.getpid() % 250}.{self.names.index(name) + 1}"
 
     def command(self, name: str, words: Sequence[str]) -> list[str]:
         """What runs a command on a machine."""
