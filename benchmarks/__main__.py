@@ -11,6 +11,7 @@ ORDER = (
     "engines",
     "generation",
     "profiler",
+    "step_times",
     "reproducible",
     "stages",
     "extrapolation",

@@ -6,10 +6,9 @@ a user would run them; the last two where they are installed).
 Memory: the predicted peak of a training step as a ratio to the most bytes that torch's CPU
 allocator had handed out, beside the sum of tensors saved for the backward pass and torch's
 MemTracker.
-Time: CPU time of whole steps and of two- and four-stage splits, predicted from a profile's units
-at batches 1 and 8 and measured afterwards, at 1, 4 and 8.
+Times have a benchmark of their own, `benchmarks/step_times.py`.
 
-    python -m benchmarks.profiler [--quick] [--only flops,memory,times]
+    python -m benchmarks.profiler [--quick] [--only flops,memory]
 """
 
 from __future__ import annotations
@@ -17,10 +16,8 @@ from __future__ import annotations
 import argparse
 import itertools
 import multiprocessing
-import statistics
-import time
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -32,9 +29,9 @@ from torch import Tensor, nn
 from torch.distributed._tools.mem_tracker import MemTracker
 from torch.utils.flop_counter import FlopCounterMode
 
-from gaisnet.heap import freed_memory_kept
-from gaisnet.models import FoundationModel, attach, cut, load_model, needs_gradient, side_inputs
-from gaisnet.profiler import profile_model, stage_memory
+from benchmarks.configurations import COUNTED_ONLY, MODELS, specs_of
+from gaisnet.models import FoundationModel, attach, load_model
+from gaisnet.profiler import stage_memory
 from gaisnet.profiler.allocator import allocated_beyond
 from gaisnet.profiler.closed_form import closed_form_flops
 from gaisnet.profiler.cuts import measure_cuts
@@ -43,60 +40,11 @@ from gaisnet.profiler.passage import Listener, forward_inputs, run_pass
 from gaisnet.profiler.standins import model_on_meta
 from gaisnet.profiler.timing import optimizer_of
 from gaisnet.schema.model import FullSpec, LoraSpec, ModelSpec, TunableSpec
-from gaisnet.schema.profile import ModelPart, UnitPart
 
-__all__ = ["CONFIGS", "flops_rows", "memory_rows", "specs_of", "time_rows"]
+__all__ = ["flops_rows", "memory_rows"]
 
-_SPECIAL = {"bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 0}
-_VIT_TINY = {"hidden_size": 192, "num_attention_heads": 3, "intermediate_size": 768}
-_MINILM = {"hidden_size": 384, "num_hidden_layers": 6, "intermediate_size": 1536}
-_LLAMA = {
-    "hidden_size": 512,
-    "num_hidden_layers": 6,
-    "num_attention_heads": 8,
-    "num_key_value_heads": 2,
-    "intermediate_size": 1408,
-    "vocab_size": 8000,
-}
-_TIMED = ("ViT-Tiny", "MiniLM", "GPT-2, 6 blocks", "Llama type")
-CONFIGS: dict[str, tuple[str, Any]] = {
-    "ViT-Tiny": ("ViTForImageClassification", transformers.ViTConfig(**_VIT_TINY)),
-    "MiniLM": ("BertForSequenceClassification", transformers.BertConfig(**_MINILM)),
-    "GPT-2, 6 blocks": (
-        "GPT2LMHeadModel",
-        transformers.GPT2Config(n_layer=6, vocab_size=8000, **_SPECIAL),
-    ),
-    "Llama type": ("LlamaForCausalLM", transformers.LlamaConfig(**_LLAMA, **_SPECIAL)),
-}
-_COUNTED_ONLY: dict[str, tuple[str, Any]] = {
-    "Whisper encoder": ("WhisperForAudioClassification", transformers.WhisperConfig()),
-    "Qwen3 type": (
-        "Qwen3ForCausalLM",
-        transformers.Qwen3Config(**_LLAMA, **_SPECIAL, head_dim=128),
-    ),
-    "ViT-Base": ("ViTForImageClassification", transformers.ViTConfig()),
-    "CLIP vision": ("CLIPVisionModel", transformers.CLIPVisionConfig()),
-    "Mixtral type": (
-        "MixtralForCausalLM",
-        transformers.MixtralConfig(
-            **_LLAMA, **_SPECIAL, num_local_experts=4, num_experts_per_tok=2
-        ),
-    ),
-}
 _TUNABLES: dict[str, TunableSpec] = {"full": FullSpec(), "LoRA": LoraSpec()}
 _TOKENS = 128
-_WARM_UP = 2
-
-
-def specs_of(folder: Path, configs: dict[str, tuple[str, Any]]) -> dict[str, ModelSpec]:
-    """The configurations, written as files."""
-    found = {}
-    for name, (architecture, config) in configs.items():
-        config.architectures = [architecture]
-        path = folder / f"{name}.json"
-        config.to_json_file(path, use_diff=False)
-        found[name] = ModelSpec(source=str(path))
-    return found
 
 
 def flops_rows(specs: dict[str, ModelSpec]) -> Iterator[tuple[str, list[float | str]]]:
@@ -251,127 +199,21 @@ def _mem_tracker(
     return (float(peak) + beside) / used
 
 
-def time_rows(
-    specs: dict[str, ModelSpec], repetitions: int
-) -> Iterator[tuple[str, str, int, int, float]]:
-    """Model, tuning, batch, stages; relative error of the predicted CPU time of a step.
-
-    The model is profiled before and after its steps, which take turns, and the mean of both
-    predictions counts: a machine that becomes faster or slower by and by touches all alike.
-    """
-    for (name, spec), (kind, tunable) in itertools.product(specs.items(), _TUNABLES.items()):
-        kinds = list(itertools.product((1, 4, 8), (1, 2, 4)))
-        before = profile_model(spec, tunable, batch_sizes=(1, 8), tokens=_TOKENS)
-        measured = _steps_cpu_s(attach(load_model(spec), tunable, seed=0), kinds, repetitions)
-        after = profile_model(spec, tunable, batch_sizes=(1, 8), tokens=_TOKENS)
-        for key, taken_s in zip(kinds, measured, strict=True):
-            predicted_s = (_predicted(before, *key) + _predicted(after, *key)) / 2
-            yield (name, kind, *key, predicted_s / taken_s - 1)
-
-
-def _predicted(part: ModelPart, batch_size: int, stages: int) -> float:
-    units = sum(_unit_cpu_s(unit, batch_size) for unit in part.units)
-    kappa = statistics.median(check.kappa for check in part.end_to_end)
-    return kappa * units + (stages - 1) * part.stage_overhead_s
-
-
-def _unit_cpu_s(unit: UnitPart, batch_size: int) -> float:
-    """The line through two batch sizes, and the optimizer's step."""
-    small, large = unit.timings[0], unit.timings[-1]
-    share = (batch_size - small.batch_size) / (large.batch_size - small.batch_size)
-    low, high = (t.forward_cpu.median_s + t.backward_cpu.median_s for t in (small, large))
-    assert unit.update_cpu is not None
-    return low + share * (high - low) + unit.update_cpu.median_s
-
-
-def _steps_cpu_s(
-    model: FoundationModel, kinds: Sequence[tuple[int, int]], repetitions: int
-) -> list[float]:
-    """Medians of CPU time of training steps, by batch size and number of stages.
-
-    Stages are chained as the executor does it.
-    """
-    tuned = [p for p in model.bare.parameters() if p.requires_grad]
-    optimizer = optimizer_of(tuned, "adamw")
-    steps = [_step(model, optimizer, batch_size, stages) for batch_size, stages in kinds]
-    samples: list[list[float]] = [[] for _ in kinds]
-    with freed_memory_kept():  # as in a run
-        for _ in range(_WARM_UP + repetitions):
-            for step, mine in zip(steps, samples, strict=True):
-                model.bare.zero_grad(set_to_none=True)
-                started = time.process_time()
-                step()
-                mine.append(time.process_time() - started)
-    return [statistics.median(mine[_WARM_UP:]) for mine in samples]
-
-
-def _step(
-    model: FoundationModel, optimizer: torch.optim.Optimizer, batch_size: int, stages: int
-) -> Callable[[], None]:
-    edges = [round(i * model.n_units / stages) for i in range(stages + 1)]
-    segments = [(a, b - 1) for a, b in itertools.pairwise(edges)]
-    batch = model.example_inputs(batch_size, _TOKENS)
-    if stages == 1:
-        return _whole_step(model, optimizer, batch)
-    return _split_step(model, optimizer, segments, batch)
-
-
-def _whole_step(
-    model: FoundationModel, optimizer: torch.optim.Optimizer, batch: dict[str, Tensor]
-) -> Callable[[], None]:
-    def step() -> None:
-        run_pass(model, batch, Listener())
-        optimizer.step()
-
-    return step
-
-
-def _split_step(
-    model: FoundationModel,
-    optimizer: torch.optim.Optimizer,
-    segments: Sequence[tuple[int, int]],
-    batch: dict[str, Tensor],
-) -> Callable[[], None]:
-    stages = cut(model, segments, private_tunables=False)
-    side = side_inputs(model, batch)
-
-    def step() -> None:
-        outputs = [stages[0](batch)]
-        received = []
-        for before, stage in itertools.pairwise(stages):
-            wanted = needs_gradient(model, before.last_unit)
-            received.append(outputs[-1].detach().requires_grad_(wanted))
-            outputs.append(stage(side, received[-1]))
-        outputs[-1] = model.loss(outputs[-1], batch["labels"])
-        gradient = None
-        for output, hidden in zip(reversed(outputs), [*reversed(received), None], strict=True):
-            if not output.requires_grad:
-                break
-            torch.autograd.backward(output, gradient)
-            gradient = None if hidden is None else hidden.grad
-        optimizer.step()
-
-    return step
-
-
 def main() -> None:
     """Print the tables."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="two models, few repetitions")
-    parser.add_argument("--only", default="flops,memory,times", help="which tables, by commas")
+    parser.add_argument("--quick", action="store_true", help="two models")
+    parser.add_argument("--only", default="flops,memory", help="which tables, by commas")
     chosen = parser.parse_args()
     torch.set_num_threads(1)
     transformers.logging.set_verbosity_error()
     with TemporaryDirectory() as place:
-        configs = dict(itertools.islice(CONFIGS.items(), 2 if chosen.quick else None))
+        configs = dict(itertools.islice(MODELS.items(), 2 if chosen.quick else None))
         specs = specs_of(Path(place), configs)
         if "flops" in chosen.only:
-            _print_flops(specs | ({} if chosen.quick else specs_of(Path(place), _COUNTED_ONLY)))
+            _print_flops(specs | ({} if chosen.quick else specs_of(Path(place), COUNTED_ONLY)))
         if "memory" in chosen.only:
             _print_memory(specs)
-        if "times" in chosen.only:
-            timed = {name: spec for name, spec in specs.items() if name in _TIMED}
-            _print_times(time_rows(timed, 3 if chosen.quick else 7))
 
 
 def _print_flops(specs: dict[str, ModelSpec]) -> None:
@@ -388,20 +230,6 @@ def _print_memory(specs: dict[str, ModelSpec]) -> None:
     for name, kind, *peaks in memory_rows(specs, batch_size=8):
         told = ("crashes" if peak is None else f"{peak:.3f}" for peak in peaks)
         print(f"| {name} | {kind} | " + " | ".join(told) + " |")
-
-
-def _print_times(found: Iterator[tuple[str, str, int, int, float]]) -> None:
-    print("\n| CPU time of a step, error | tuning | batch | whole | 2 stages | 4 stages |")
-    print("|---|---|---|---|---|---|")
-    rows = []
-    for key, group in itertools.groupby(found, key=lambda row: row[:3]):
-        mine = list(group)
-        rows += mine
-        errors = " | ".join(f"{row[4]:+.1%}" for row in mine)
-        print(f"| {key[0]} | {key[1]} | {key[2]} | {errors} |", flush=True)
-    for stages in (1, 2, 4):
-        mean = statistics.mean(abs(row[4]) for row in rows if row[3] == stages)
-        print(f"\nMean absolute error with {stages} stage(s): {mean:.1%}")
 
 
 if __name__ == "__main__":

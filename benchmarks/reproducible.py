@@ -18,13 +18,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from benchmarks.profiler import CONFIGS
+from benchmarks.configurations import MODELS
 from gaisnet.schema.files import read_model
 from gaisnet.schema.profile import ModelPart, Profile, Spread
 
 __all__ = ["Row", "measure"]
 
-_MODELS = ("MiniLM", "ViT-Tiny")
+_PROFILED = ("MiniLM", "ViT-Tiny")
 _MEASURED = {"timings", "update", "update_cpu"}
 
 
@@ -45,7 +45,7 @@ class Row:
 
 def measure(name: str, folder: Path) -> Row:
     """Profile a model twice, and compare."""
-    architecture, config = CONFIGS[name]
+    architecture, config = MODELS[name]
     config.architectures = [architecture]
     source = folder / f"{name}.json"
     config.to_json_file(source, use_diff=False)
@@ -101,7 +101,7 @@ def main() -> None:
     titles = ("model", "wall", "user", "counts", "times that agree", "step differs")
     print("|", " | ".join(titles), "|")
     print("|---" * len(titles) + "|")
-    for name in _MODELS:
+    for name in _PROFILED:
         with TemporaryDirectory() as folder:
             row = measure(name, Path(folder))
         wall, user = (" and ".join(f"{s:.1f} s" for s in each) for each in (row.wall_s, row.user_s))

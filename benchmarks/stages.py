@@ -21,7 +21,7 @@ from typing import NamedTuple
 import torch
 import transformers
 
-from benchmarks.profiler import CONFIGS, specs_of
+from benchmarks.configurations import MODELS, specs_of
 from gaisnet.models import load_model
 from gaisnet.profiler import measured_stage_peak, stage_memory
 from gaisnet.profiler.analysis import Optimizer
@@ -117,7 +117,7 @@ def main() -> None:
     torch.set_num_threads(1)
     transformers.logging.set_verbosity_error()
     with TemporaryDirectory() as folder:
-        print_stages(specs_of(Path(folder), CONFIGS), chosen.batch, chosen.tokens)
+        print_stages(specs_of(Path(folder), MODELS), chosen.batch, chosen.tokens)
 
 
 if __name__ == "__main__":

@@ -64,12 +64,12 @@ class _Way:
         here = modelled_s(self.source, units, direction, batch_size)
         there_0 = modelled_s(self.target, units, direction, 0)
         here_0 = modelled_s(self.source, units, direction, 0)
-        medians = np.array([spread.median_s for spread in measured])
-        fixed = np.minimum(fixed_s, medians)
-        new = fixed * _ratio(there_0, here_0) + (medians - fixed) * _ratio(
+        known_s = np.array([spread.expected_s for spread in measured])
+        fixed = np.minimum(fixed_s, known_s)
+        new = fixed * _ratio(there_0, here_0) + (known_s - fixed) * _ratio(
             there - there_0, here - here_0
         )
-        return self._scaled(measured, new, medians, direction)
+        return self._scaled(measured, new, known_s, direction)
 
     def updates(self, units: Sequence[UnitPart]) -> list[Spread]:
         there = modelled_update_s(self.target, units)
@@ -77,13 +77,13 @@ class _Way:
         if self.source is None or None in measured:
             return self._made(there, "update")
         known = [spread for spread in measured if spread is not None]
-        medians = np.array([spread.median_s for spread in known])
+        known_s = np.array([spread.expected_s for spread in known])
         ratio = _ratio(there, modelled_update_s(self.source, units))
-        return self._scaled(known, medians * ratio, medians, "update")
+        return self._scaled(known, known_s * ratio, known_s, "update")
 
     def _made(self, seconds: FloatArray, activity: Activity) -> list[Spread]:
         factor = self.factors.get(activity, 1.0)
-        return [_spread(factor * float(s), 0.0, 1) for s in seconds]
+        return [_made_up(factor * float(s)) for s in seconds]
 
     def _scaled(
         self,
@@ -92,13 +92,10 @@ class _Way:
         old: FloatArray,
         activity: Activity,
     ) -> list[Spread]:
-        """Spreads grow as their medians do."""
+        """Spreads grow as their means do."""
         factor = self.factors.get(activity, 1.0)
         ratios = factor * np.divide(new, old, out=np.ones_like(new), where=old > 0.0)
-        return [
-            _spread(r * s.median_s, r * s.spread_s, s.samples)
-            for s, r in zip(measured, ratios.tolist(), strict=True)
-        ]
+        return [s.scaled(r) for s, r in zip(measured, ratios.tolist(), strict=True)]
 
 
 def _ratio(there: FloatArray, here: FloatArray) -> FloatArray:
@@ -185,14 +182,14 @@ def _factors(made: ModelPart, step: CalibrationStep) -> dict[Activity, float]:
 
 
 def _taken_s(step: CalibrationStep) -> float:
-    return min(step.step.median_s, step.step_cpu.median_s)
+    return min(step.step.expected_s, step.step_cpu.expected_s)
 
 
 def _parts_s(parts: StepParts) -> dict[Activity, float]:
     return {
-        "forward": parts.forward.median_s,
-        "backward": parts.backward.median_s,
-        "update": parts.update.median_s,
+        "forward": parts.forward.expected_s,
+        "backward": parts.backward.expected_s,
+        "update": parts.update.expected_s,
     }
 
 
@@ -253,13 +250,15 @@ def _timings(
 def _end_to_end(units: Sequence[UnitPart], before: ModelPart, position: int) -> EndToEnd:
     """The sum of the new times, and the step that follows from it by the kappa measured before."""
     timings = [unit.timings[position] for unit in units]
-    passes = sum(timing.forward_cpu.median_s + timing.backward_cpu.median_s for timing in timings)
-    total_s = passes + sum(unit.update_cpu.median_s for unit in units if unit.update_cpu)
+    passes = sum(
+        timing.forward_cpu.expected_s + timing.backward_cpu.expected_s for timing in timings
+    )
+    total_s = passes + sum(unit.update_cpu.expected_s for unit in units if unit.update_cpu)
     kappas = [
         check.kappa for check in before.end_to_end if check.batch_size == timings[0].batch_size
     ]
     kappa = kappas[0] if kappas else 1.0
-    step = _spread(kappa * total_s, 0.0, 1)
+    step = _made_up(kappa * total_s)
     return EndToEnd(
         batch_size=timings[0].batch_size,
         step=step,
@@ -272,7 +271,7 @@ def _end_to_end(units: Sequence[UnitPart], before: ModelPart, position: int) -> 
 
 def _untimed(model: ModelPart, batch_sizes: Sequence[int]) -> ModelPart:
     """The same counts with places for times at some batch sizes, and no measured time left."""
-    nothing = _spread(0.0, 0.0, 1)
+    nothing = _made_up(0.0)
     timings = tuple(
         Timing(
             batch_size=size,
@@ -288,8 +287,9 @@ def _untimed(model: ModelPart, batch_sizes: Sequence[int]) -> ModelPart:
     return model.model_copy(update={"units": units, "end_to_end": (), "stage_overhead_s": 0.0})
 
 
-def _spread(median_s: float, spread_s: float, samples: int) -> Spread:
-    return Spread(median_s=median_s, spread_s=spread_s, samples=samples)
+def _made_up(seconds: float) -> Spread:
+    """A time that nobody measured."""
+    return Spread(median_s=seconds, spread_s=0.0, samples=1)
 
 
 def _check(model: ModelPart, step: CalibrationStep) -> None:

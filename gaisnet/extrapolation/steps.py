@@ -34,7 +34,7 @@ def timed_update_s(model: ModelPart) -> FloatArray | None:
     """Seconds ``[L]`` of one optimizer step, times kappa; ``None`` if it was not timed."""
     if all(unit.update_cpu is None for unit in model.units):
         return None
-    seconds = [unit.update_cpu.median_s if unit.update_cpu else 0.0 for unit in model.units]
+    seconds = [unit.update_cpu.expected_s if unit.update_cpu else 0.0 for unit in model.units]
     return kappa_of(model) * np.array(seconds)
 
 
@@ -71,4 +71,4 @@ def _lines_s(model: ModelPart, direction: Direction, batch_size: int) -> FloatAr
 
 
 def _cpu_s(timing: Timing, direction: Direction) -> float:
-    return (timing.forward_cpu if direction == "forward" else timing.backward_cpu).median_s
+    return (timing.forward_cpu if direction == "forward" else timing.backward_cpu).expected_s

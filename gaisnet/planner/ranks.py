@@ -8,7 +8,7 @@ FLOPs (its operator calls) does not depend on the rank.
 from __future__ import annotations
 
 from gaisnet.schema.model import LoraSpec, TunableSpec
-from gaisnet.schema.profile import ModelPart, Profile, RankPart, RankUnit, Spread, Timing, UnitPart
+from gaisnet.schema.profile import ModelPart, Profile, RankPart, RankUnit, Timing, UnitPart
 
 __all__ = ["at_rank", "profile_at_rank", "profiled_ranks", "scaled_times"]
 
@@ -60,8 +60,8 @@ def scaled_times(model: ModelPart, factor: float) -> ModelPart:
         unit.model_copy(
             update={
                 "timings": tuple(_timing(timing, factor, factor) for timing in unit.timings),
-                "update": unit.update and _scaled(unit.update, factor),
-                "update_cpu": unit.update_cpu and _scaled(unit.update_cpu, factor),
+                "update": unit.update and unit.update.scaled(factor),
+                "update_cpu": unit.update_cpu and unit.update_cpu.scaled(factor),
             }
         )
         for unit in model.units
@@ -85,8 +85,8 @@ def _unit_at(unit: UnitPart, rank: RankUnit) -> UnitPart:
     backward = _ratio(rank.backward_flops, unit.backward_flops)
     step = _ratio(rank.gradient_bytes, unit.gradient_bytes)
     changes["timings"] = tuple(_timing(timing, forward, backward) for timing in unit.timings)
-    changes["update"] = unit.update and _scaled(unit.update, step)
-    changes["update_cpu"] = unit.update_cpu and _scaled(unit.update_cpu, step)
+    changes["update"] = unit.update and unit.update.scaled(step)
+    changes["update_cpu"] = unit.update_cpu and unit.update_cpu.scaled(step)
     return unit.model_copy(update=changes)
 
 
@@ -97,14 +97,9 @@ def _ratio(new: int, old: int) -> float:
 def _timing(timing: Timing, forward: float, backward: float) -> Timing:
     return timing.model_copy(
         update={
-            "forward": _scaled(timing.forward, forward),
-            "forward_cpu": _scaled(timing.forward_cpu, forward),
-            "backward": _scaled(timing.backward, backward),
-            "backward_cpu": _scaled(timing.backward_cpu, backward),
+            "forward": timing.forward.scaled(forward),
+            "forward_cpu": timing.forward_cpu.scaled(forward),
+            "backward": timing.backward.scaled(backward),
+            "backward_cpu": timing.backward_cpu.scaled(backward),
         }
     )
-
-
-def _scaled(spread: Spread, factor: float) -> Spread:
-    changes = {"median_s": factor * spread.median_s, "spread_s": factor * spread.spread_s}
-    return spread.model_copy(update=changes)

@@ -34,7 +34,7 @@ def calibration_step(
     threads: int = 1,
     progress: Progress | None = None,
 ) -> CalibrationStep:
-    """Time a whole step (forward, backward, update) on this device: a few times, by the median.
+    """Time a whole step (forward, backward, update) on this device: a few times, by the mean.
 
     Args:
         spec: The model.

@@ -10,8 +10,8 @@ from gaisnet.extrapolation import extrapolate
 from gaisnet.models import attach, load_model
 from gaisnet.profiler.analysis import Optimizer, analyse
 from gaisnet.profiler.device_memory import memory_limit
-from gaisnet.profiler.timing import lone_unit, time_steps
-from gaisnet.profiler.timing_summary import end_to_end, stage_overhead_s, with_times
+from gaisnet.profiler.timing import time_steps
+from gaisnet.profiler.timing_summary import with_records
 from gaisnet.progress import Progress, silent
 from gaisnet.schema.model import ModelSpec, TunableSpec
 from gaisnet.schema.profile import DevicePart, ModelPart
@@ -121,14 +121,7 @@ def _timed(
         budget_s=_BUDGET_S,
         show=lambda what, done: show(what, _TIMING_STARTS + (1 - _TIMING_STARTS) * done),
     )
-    units = with_times(part.units, records)
-    return part.model_copy(
-        update={
-            "units": tuple(units),
-            "end_to_end": end_to_end(units, records),
-            "stage_overhead_s": stage_overhead_s(units[lone_unit(model)], records),
-        }
-    )
+    return with_records(part, records)
 
 
 def _memory_bytes(device: str) -> int:

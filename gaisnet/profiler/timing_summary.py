@@ -1,4 +1,4 @@
-"""From raw times to medians: identical blocks pooled, and the sum set against the whole step."""
+"""From raw times to means: identical blocks pooled, and the sum set against the whole step."""
 
 from __future__ import annotations
 
@@ -10,13 +10,30 @@ from typing import get_args
 from gaisnet.extrapolation.work import Activity
 from gaisnet.profiler.clock import Instant
 from gaisnet.profiler.statistics import spread_of
-from gaisnet.profiler.timing import Record
+from gaisnet.profiler.timing import Record, lone_unit
 from gaisnet.schema.calibration import StepParts
-from gaisnet.schema.profile import EndToEnd, Spread, Timing, UnitPart
+from gaisnet.schema.profile import EndToEnd, ModelPart, Spread, Timing, UnitPart
 
-__all__ = ["end_to_end", "stage_overhead_s", "step_parts", "with_times"]
+__all__ = ["end_to_end", "stage_overhead_s", "step_parts", "with_records", "with_times"]
 
 _Samples = dict[tuple[Hashable, Activity], list[Instant]]
+
+
+def with_records(part: ModelPart, records: Mapping[int, Record]) -> ModelPart:
+    """An analysed model with the times that were recorded.
+
+    Args:
+        part: What was counted.
+        records: Raw times by batch size.
+    """
+    units = with_times(part.units, records)
+    return part.model_copy(
+        update={
+            "units": tuple(units),
+            "end_to_end": end_to_end(units, records),
+            "stage_overhead_s": stage_overhead_s(units[lone_unit(len(units))], records),
+        }
+    )
 
 
 def with_times(units: Sequence[UnitPart], records: Mapping[int, Record]) -> list[UnitPart]:
@@ -31,7 +48,7 @@ def with_times(units: Sequence[UnitPart], records: Mapping[int, Record]) -> list
 
 
 def end_to_end(units: Sequence[UnitPart], records: Mapping[int, Record]) -> tuple[EndToEnd, ...]:
-    """The sum of the units' medians against whole steps, at every batch size.
+    """The sum of the units' means against whole steps, at every batch size.
 
     Args:
         units: Units with their timings, in the order of ``records``.
@@ -50,7 +67,8 @@ def stage_overhead_s(unit: UnitPart, records: Mapping[int, Record]) -> float:
         records: Raw times by batch size.
     """
     excess = [
-        spread_of([run.cpu_s for run in record.lone_stage]).median_s - timing.forward_cpu.median_s
+        spread_of([run.cpu_s for run in record.lone_stage]).expected_s
+        - timing.forward_cpu.expected_s
         for timing, record in zip(unit.timings, records.values(), strict=True)
     ]
     return max(0.0, statistics.median(excess))
@@ -119,10 +137,10 @@ def _spreads(durations: Sequence[Instant] | None) -> tuple[Spread, Spread]:
 def _check(units: Sequence[UnitPart], position: int, size: int, record: Record) -> EndToEnd:
     timings = [unit.timings[position] for unit in units]
     updates = [(unit.update, unit.update_cpu) for unit in units]
-    sum_s = sum(t.forward.median_s + t.backward.median_s for t in timings)
-    sum_cpu_s = sum(t.forward_cpu.median_s + t.backward_cpu.median_s for t in timings)
-    sum_s += sum(wall.median_s for wall, _ in updates if wall)
-    sum_cpu_s += sum(cpu.median_s for _, cpu in updates if cpu)
+    sum_s = sum(t.forward.expected_s + t.backward.expected_s for t in timings)
+    sum_cpu_s = sum(t.forward_cpu.expected_s + t.backward_cpu.expected_s for t in timings)
+    sum_s += sum(wall.expected_s for wall, _ in updates if wall)
+    sum_cpu_s += sum(cpu.expected_s for _, cpu in updates if cpu)
     step, step_cpu = _spreads(record.steps)
     return EndToEnd(
         batch_size=size,
@@ -130,6 +148,6 @@ def _check(units: Sequence[UnitPart], position: int, size: int, record: Record) 
         step_cpu=step_cpu,
         sum_s=sum_s,
         sum_cpu_s=sum_cpu_s,
-        kappa=step_cpu.median_s / sum_cpu_s,
+        kappa=step_cpu.expected_s / sum_cpu_s,
         measured_peak=record.peak,
     )

@@ -212,7 +212,7 @@ def _memory_bytes(unit: UnitPart) -> int:
 def _time(first: UnitPart | None, second: UnitPart | None, batch_size: int | None) -> Change:
     timings = [_timing(unit, batch_size) for unit in (first, second)]
     values = [
-        None if t is None else t.forward_cpu.median_s + t.backward_cpu.median_s for t in timings
+        None if t is None else t.forward_cpu.expected_s + t.backward_cpu.expected_s for t in timings
     ]
     spread = sum(t.forward_cpu.spread_s + t.backward_cpu.spread_s for t in timings if t is not None)
     return Change(first=values[0], second=values[1], spread=spread)

@@ -36,6 +36,6 @@ def calibration_view(step: CalibrationStep) -> RenderableType:
     """A calibration step, for people."""
     return Text(
         f"{step.device}: a step of batch {step.batch_size}, {step.tokens} tokens takes "
-        f"{as_seconds(step.step_cpu.median_s)} of CPU time, {as_seconds(step.step.median_s)} "
+        f"{as_seconds(step.step_cpu.expected_s)} of CPU time, {as_seconds(step.step.expected_s)} "
         f"on the clock"
     )

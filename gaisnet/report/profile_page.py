@@ -79,8 +79,8 @@ def _times(model: ModelPart) -> Columns | None:
         f"CPU time of a training step, batch {common}{how}",
         [unit.name for unit in model.units],
         {
-            "forward": [t.forward_cpu.median_s for t in timings],
-            "backward": [t.backward_cpu.median_s for t in timings],
+            "forward": [t.forward_cpu.expected_s for t in timings],
+            "backward": [t.backward_cpu.expected_s for t in timings],
         },
         units.as_seconds,
     )
@@ -169,7 +169,7 @@ def _under_roof(model: ModelPart, peak: float, bandwidth: float) -> list[Point]:
         if not flops or not moved:
             continue
         intensity = flops / moved
-        seconds = timing.forward_cpu.median_s if timing else 0.0
+        seconds = timing.forward_cpu.expected_s if timing else 0.0
         speed = flops / seconds if seconds else min(peak, intensity * bandwidth)
         how = f"batch {batch}, {units.as_rate(speed)}" if seconds else "not timed"
         title = f"{unit.name}: {intensity:.3g} FLOP/byte, {how}"

@@ -157,7 +157,7 @@ def _times(unit: UnitPart, timed: bool) -> list[str]:
     if not timed or not unit.timings:
         return ["–", "–"] if timed else []
     first = unit.timings[0]
-    return [as_seconds(first.forward.median_s), as_seconds(first.backward.median_s)]
+    return [as_seconds(first.forward.expected_s), as_seconds(first.backward.expected_s)]
 
 
 def _totals(part: ModelPart, columns: list[_Column]) -> list[str]:
@@ -172,8 +172,8 @@ def _total_times(part: ModelPart) -> list[str]:
     first = [unit.timings[0] for unit in part.units if unit.timings]
     if not first:
         return []
-    forward = sum(timing.forward.median_s for timing in first)
-    return [as_seconds(forward), as_seconds(sum(timing.backward.median_s for timing in first))]
+    forward = sum(timing.forward.expected_s for timing in first)
+    return [as_seconds(forward), as_seconds(sum(timing.backward.expected_s for timing in first))]
 
 
 def _checks(part: ModelPart) -> RenderableType:
@@ -188,9 +188,9 @@ def _checks(part: ModelPart) -> RenderableType:
         lines.append(
             Text(
                 f"batch {check.batch_size}: a whole step {takes} "
-                f"{as_seconds(check.step_cpu.median_s)} of CPU time, its units alone "
+                f"{as_seconds(check.step_cpu.expected_s)} of CPU time, its units alone "
                 f"{as_seconds(check.sum_cpu_s)} (kappa {check.kappa:.3f}); "
-                f"{as_seconds(check.step.median_s)} on the clock{_told_peak(check)}"
+                f"{as_seconds(check.step.expected_s)} on the clock{_told_peak(check)}"
             )
         )
     for units in part.tied_units:

@@ -44,9 +44,26 @@ class Spread(Strict):
     """A repeated measurement."""
 
     median_s: Figure
+    mean_s: Figure | None = None
+    """Of all samples up to three times the median; ``None`` in profiles that have medians alone."""
     spread_s: Figure
-    """Half the distance between the first and the third quartile."""
+    """Half the distance between the 5th and the 95th percentile of single samples."""
     samples: PositiveCount
+
+    @property
+    def expected_s(self) -> float:
+        """What repetitions take on average: sums and plans are made of it.
+
+        A processor that shares its core with others runs at two speeds. A median of it is one of
+        the two, by chance; means add up.
+        """
+        return self.median_s if self.mean_s is None else self.mean_s
+
+    def scaled(self, factor: float) -> Spread:
+        """The same of something that takes ``factor`` times as long."""
+        mean_s = None if self.mean_s is None else factor * self.mean_s
+        scaled = {"median_s": factor * self.median_s, "spread_s": factor * self.spread_s}
+        return self.model_copy(update={**scaled, "mean_s": mean_s})
 
 
 class Power(Strict):

@@ -33,7 +33,7 @@ def test_a_device_slower_at_everything_takes_longer_by_that(factor: float, kappa
     for size in (1, 3, 4, 9):
         assert step_s(made, size) == pytest.approx(step_s(measured, size) / factor)
     block = made.units[2].timings[1]
-    assert block.forward_cpu.median_s == pytest.approx(4 * 3.0 / factor)
+    assert block.forward_cpu.expected_s == pytest.approx(4 * 3.0 / factor)
     assert block.forward_cpu.spread_s == pytest.approx(4 * 0.3 / factor)
     assert block.forward_cpu.samples == 9
     assert block.forward == block.forward_cpu
@@ -50,7 +50,7 @@ def test_what_grows_with_the_batch_and_what_does_not_are_scaled_by_their_own_wor
     )
     calls, samples = one[0] / other[0], (one[1] - one[0]) / (other[1] - other[0])
     expected = 7.0 * calls + 4 * np.array(SECONDS) * samples
-    found = [unit.timings[1].forward_cpu.median_s for unit in made.units]
+    found = [unit.timings[1].forward_cpu.expected_s for unit in made.units]
     assert found == pytest.approx(expected)
     assert calls[0] > 100 * samples[0]
 
@@ -69,7 +69,7 @@ def test_without_times_or_without_their_device_times_are_modelled() -> None:
     untimed = extrapolate(make_model(), there, HERE, batch_sizes=(2, 8))
     assert [t.batch_size for t in untimed.units[0].timings] == [2, 8]
     expected = modelled_s(speeds_of(there, "float32"), make_model().units, "forward", 8)
-    found = [unit.timings[1].forward_cpu.median_s for unit in untimed.units]
+    found = [unit.timings[1].forward_cpu.expected_s for unit in untimed.units]
     assert found == pytest.approx(expected)
     assert untimed.extrapolation is not None
     assert untimed.extrapolation.method == "modelled"
@@ -104,7 +104,7 @@ def test_one_step_there_fixes_the_step_and_scales_all_else_alike() -> None:
     assert made.extrapolation is not None
     assert made.extrapolation.calibration == pytest.approx(factor)
     assert made.extrapolation.calibrated_batch_size == 4
-    assert made.end_to_end[1].step_cpu.median_s == pytest.approx(100.0)
+    assert made.end_to_end[1].step_cpu.expected_s == pytest.approx(100.0)
     assert made.stage_overhead_s == pytest.approx(factor * plain.stage_overhead_s)
 
 
@@ -116,9 +116,9 @@ def test_a_step_that_was_timed_in_parts_scales_each_part_by_its_own() -> None:
         {"forward": 12.5, "backward": 37.5, "update": 50.0}
     )
     assert step_s(made, 4) == pytest.approx(100.0)
-    forward = [unit.timings[1].forward_cpu.median_s for unit in made.units]
+    forward = [unit.timings[1].forward_cpu.expected_s for unit in made.units]
     plain = extrapolate(measured, there, HERE)
-    before = [unit.timings[1].forward_cpu.median_s for unit in plain.units]
+    before = [unit.timings[1].forward_cpu.expected_s for unit in plain.units]
     assert np.array(forward) / forward[0] == pytest.approx(np.array(before) / before[0])
 
 

@@ -22,7 +22,7 @@ def test_a_step_belongs_to_the_profile_of_the_same_model(folder: Path) -> None:
     assert (step.batch_size, step.tokens) == (3, 16)
     assert step.step.samples == step.step_cpu.samples >= 3
     made = extrapolate(part, make_device(), step=step)
-    taken_s = min(step.step.median_s, step.step_cpu.median_s)
+    taken_s = min(step.step.expected_s, step.step_cpu.expected_s)
     assert step_s(made, 3) == pytest.approx(taken_s)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,7 +17,7 @@ from gaisnet.profiler.device_memory import memory_limit, runtime_bytes
 from gaisnet.profiler.microbench import gemm_curve
 from gaisnet.profiler.power import cpu_power, modelled_power
 from gaisnet.profiler.statistics import spread_of
-from gaisnet.schema.profile import DevicePart
+from gaisnet.schema.profile import DevicePart, Spread
 
 
 @pytest.fixture(scope="module")
@@ -217,10 +216,20 @@ def test_the_number_of_threads_is_put_back() -> None:
     assert torch.get_num_threads() == before
 
 
-def test_spread_is_half_the_distance_of_the_quartiles() -> None:
-    spread = spread_of([1.0, 2.0, 3.0, 4.0, 100.0])
-    assert (spread.median_s, spread.spread_s, spread.samples) == (3.0, 1.0, 5)
-    assert math.isclose(spread_of([2.5]).median_s, 2.5)
+def test_spread_is_half_of_what_nine_tenths_of_the_samples_span() -> None:
+    spread = spread_of([float(i) for i in range(101)])
+    assert (spread.median_s, spread.spread_s, spread.samples) == (50.0, 45.0, 101)
+    assert spread_of([2.5]) == Spread(median_s=2.5, mean_s=2.5, spread_s=0.0, samples=1)
+
+
+def test_two_speeds_of_one_core_are_both_in_the_mean_and_in_the_spread() -> None:
+    spread = spread_of([1.0] * 6 + [2.0] * 4)
+    assert spread.expected_s == pytest.approx(1.4)
+    assert spread.spread_s == 0.5
+
+
+def test_a_halted_machine_is_not_in_the_mean() -> None:
+    assert spread_of([1.0, 2.0, 3.0, 4.0, 100.0]).mean_s == 2.5
 
 
 def test_what_disturbs_a_run_does_not_make_the_device_slower() -> None:

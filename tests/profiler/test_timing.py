@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 import torch
+from torch import Tensor
 
 from gaisnet.models.state import tunable_state
 from gaisnet.profiler import profile_model
 from gaisnet.profiler.clock import Instant
 from gaisnet.profiler.passage import Listener, Phase, run_pass
-from gaisnet.profiler.timing import Record, optimizer_of, time_steps
+from gaisnet.profiler.timing import Record, Stepper, optimizer_of, time_steps
 from gaisnet.profiler.timing_summary import end_to_end, stage_overhead_s, with_times
 from gaisnet.progress import silent
 from gaisnet.schema.profile import ModelPart
@@ -48,6 +50,7 @@ def test_identical_blocks_are_pooled_and_others_are_not(lora: ModelPart) -> None
     assert [spread.median_s for spread in forward] == [1.0, 2.0, 3.5, 3.5, 5.0]
     assert [spread.samples for spread in forward] == [3, 3, 6, 6, 3]
     assert [spread.spread_s for spread in forward] == [0.0, 0.0, 0.5, 0.5, 0.0]
+    assert [spread.expected_s for spread in forward] == [1.0, 2.0, 3.5, 3.5, 5.0]
 
 
 def test_updates_are_pooled_over_batch_sizes(lora: ModelPart) -> None:
@@ -126,6 +129,29 @@ def test_a_listened_pass_leaves_the_gradients_of_a_plain_one(tunable: str, folde
     plain = {n: p.grad for n, p in model.bare.named_parameters() if p.grad is not None}
     assert listened.keys() == plain.keys()
     assert all(torch.equal(listened[name], plain[name]) for name in plain)
+
+
+class _Ordered(Stepper):
+    """Remembers which kind of step came when."""
+
+    order: tuple[str, ...] = ()
+
+    def plain(self, batch: Mapping[str, Tensor]) -> Instant:
+        self.order += ("plain",)
+        return super().plain(batch)
+
+    def with_clock(self, batch: Mapping[str, Tensor], record: Record) -> None:
+        self.order += ("clocked",)
+        super().with_clock(batch, record)
+
+
+def test_steps_with_and_without_a_clock_change_places(folder: Path) -> None:
+    model = real("vit", folder, "lora")
+    stepper, batch, record = _Ordered(model, "adamw"), model.example_inputs(1), Record()
+    for _ in range(4):
+        stepper.turn(batch, record)
+    assert stepper.order == ("clocked", "plain", "plain", "clocked") * 2
+    assert len(record.steps) == len(record.lone_stage) == len(record.parts[0, "forward"]) == 4
 
 
 def test_timing_changes_no_weight_and_visits_every_part(folder: Path) -> None:
