@@ -6,7 +6,7 @@ executor does it. The two take turns, a few steps at a time, so that what else t
 touches both alike; all other differences between two processes stay in. What a profile makes of
 its times is set against what the steps took.
 
-    python -m benchmarks.step_times [--models MiniLM,ViT-Tiny] [--seconds 60] [--tokens 32]
+    python -m benchmarks.step_times [--models MiniLM,ViT] [--seconds 60] [--tokens 32]
 """
 
 from __future__ import annotations
@@ -220,12 +220,13 @@ def _split_step(
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--models", default=",".join(MODELS), help="names, by commas")
+    parser.add_argument("--models", default="", help="how their names begin, by commas")
     parser.add_argument("--tunings", default=",".join(_TUNABLES), help="full, LoRA")
     parser.add_argument("--seconds", type=float, default=60.0, help="of each model and tuning")
     parser.add_argument("--tokens", type=int, default=32)
     asked = parser.parse_args()
-    chosen = {name: MODELS[name] for name in asked.models.split(",")}
+    beginnings = tuple(asked.models.split(","))
+    chosen = {name: model for name, model in MODELS.items() if name.startswith(beginnings)}
     rows: list[StepRow] = []
     titles = ("CPU time of a step, error", "tuning", "batch", "whole", "2 stages", "4 stages")
     print("|", " | ".join((*titles, "spread", "turns")), "|")

@@ -39,6 +39,7 @@ def profile(
     tokens: measured.Tokens = None,
     batch_sizes: measured.BatchSizes = "1,4",
     times: measured.Times = True,
+    timing_budget: measured.TimingBudget = 180.0,
     threads: measured.Threads = 1,
     device_only: measured.DeviceOnly = False,
     model_only: measured.ModelOnly = False,
@@ -71,7 +72,8 @@ def profile(
         tuned = whole.tunable_spec(tunable, rank, alpha, targets, bottleneck, prompts, train_head)
         named = (task, num_labels, dtype, random_weights, seed, attention)
         spec = None if model is None else whole.model_spec(model, *named)
-        asked = _settings(optimizer, batch_sizes, tokens, times, ranks, model_only, threads, seed)
+        asked = _settings(optimizer, batch_sizes, tokens, ranks, model_only, threads, seed)
+        asked |= {"times": times, "timing_budget_s": timing_budget}
         if any(other):
             _other(session, compare, listen, insecure, link, output, force)
         elif calibration and spec is not None:
@@ -118,7 +120,6 @@ def _settings(
     optimizer: str,
     batch_sizes: str,
     tokens: int | None,
-    times: bool,
     ranks: str | None,
     model_only: bool,
     threads: int,
@@ -129,7 +130,6 @@ def _settings(
         "optimizer": optimizer,
         "batch_sizes": opt.numbers("--batch-sizes", batch_sizes),
         "tokens": tokens,
-        "times": times,
         "ranks": opt.numbers("--ranks", ranks),
         "measure_device": not model_only,
         "threads": threads,

@@ -26,6 +26,7 @@ __all__ = [
     "Optimizer",
     "Threads",
     "Times",
+    "TimingBudget",
     "Tokens",
 ]
 
@@ -37,6 +38,15 @@ Optimizer = Annotated[
 Tokens = Annotated[int | None, Option("--tokens", min=1, help="Sequence length.")]
 BatchSizes = Annotated[str, Option("--batch-sizes", help="Batch sizes to time, by commas.")]
 Times = Annotated[bool, Option("--times/--no-times", help="Time the model, or only count.")]
+TimingBudget = Annotated[
+    float,
+    Option(
+        "--timing-budget",
+        min=0.0,
+        metavar="SECONDS",
+        help="Extrapolate the times of a model that by estimate would take longer to time.",
+    ),
+]
 Threads = Annotated[int, Option("--threads", min=1, help="CPU threads to measure with.")]
 DeviceOnly = Annotated[bool, Option("--device-only", help="Measure this device, and no model.")]
 ModelOnly = Annotated[bool, Option("--model-only", help="Do not measure this device.")]

@@ -8,7 +8,7 @@ import torch
 
 from gaisnet.profiler.analysis import Optimizer
 from gaisnet.profiler.device import profile_device, software_versions
-from gaisnet.profiler.model_part import profile_model
+from gaisnet.profiler.model_part import TIMING_BUDGET_S, profile_model
 from gaisnet.profiler.ranks import with_ranks
 from gaisnet.progress import Progress, silent
 from gaisnet.schema.model import LoraSpec, ModelSpec, TunableSpec
@@ -28,6 +28,7 @@ def make_profile(
     tokens: int | None = None,
     ranks: Sequence[int] = (),
     times: bool = True,
+    timing_budget_s: float = TIMING_BUDGET_S,
     measure_device: bool = True,
     device: str | None = None,
     seed: int = 0,
@@ -45,6 +46,7 @@ def make_profile(
         tokens: Sequence length, for text.
         ranks: Other ranks of LoRA to count too, for jobs that ask for them.
         times: Whether to time the model.
+        timing_budget_s: What timing may take by an estimate; else times are extrapolated.
         measure_device: Whether to measure the device as well.
         device: ``cpu`` or ``cuda``; by default the GPU if there is one.
         seed: Seed of the batches.
@@ -70,6 +72,7 @@ def make_profile(
             batch_sizes=batch_sizes,
             tokens=tokens,
             times=times,
+            timing_budget_s=timing_budget_s,
             device=place,
             seed=seed,
             threads=threads,

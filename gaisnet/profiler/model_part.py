@@ -4,21 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import torch
-
 from gaisnet.extrapolation import extrapolate
 from gaisnet.models import attach, load_model
+from gaisnet.profiler.affordable import obstacle_to_timing
 from gaisnet.profiler.analysis import Optimizer, analyse
-from gaisnet.profiler.device_memory import memory_limit
 from gaisnet.profiler.timing import time_steps
 from gaisnet.profiler.timing_summary import with_records
 from gaisnet.progress import Progress, silent
 from gaisnet.schema.model import ModelSpec, TunableSpec
 from gaisnet.schema.profile import DevicePart, ModelPart
 
-__all__ = ["profile_model", "training_bytes"]
+__all__ = ["TIMING_BUDGET_S", "profile_model"]
 
-_USABLE_SHARE = 0.9
+TIMING_BUDGET_S = 180.0
+"""Longest timing, by estimate, that nobody has to ask for."""
 _BUDGET_S = 6.0
 _ANALYSIS_SHARE = 0.2
 _TIMING_STARTS = 0.3
@@ -32,6 +31,7 @@ def profile_model(
     batch_sizes: Sequence[int] = (1, 4),
     tokens: int | None = None,
     times: bool = True,
+    timing_budget_s: float = TIMING_BUDGET_S,
     device: str = "cpu",
     seed: int = 0,
     threads: int = 1,
@@ -48,13 +48,14 @@ def profile_model(
         optimizer: What updates them.
         batch_sizes: Batch sizes to time.
         tokens: Sequence length, for text; by default 32, or fewer where the model has fewer.
-        times: Whether to time it. For a model that is too large for this device, times are made
-            from the device's figures, and marked as extrapolated.
+        times: Whether to time it. For a model that is too large for this device, or too slow,
+            times are made from the device's figures, and marked as extrapolated.
+        timing_budget_s: What timing may take by an estimate made before anything is allocated.
         device: Where to time it, ``cpu`` or ``cuda``.
         seed: Seed of the batches.
         threads: CPU threads to time with.
         figures: What the device can do, as ``profile_device`` measured it; without it a model
-            that is too large has no times.
+            that is too large or too slow has no times.
         progress: Told what is being measured.
 
     Raises:
@@ -64,40 +65,26 @@ def profile_model(
     show("operations and bytes", 0.0)
     part = analyse(spec, tunable, optimizer=optimizer, tokens=tokens, seed=seed)
     sizes = sorted(set(batch_sizes))
-    shortage = _shortage(part, max(sizes), device)
     if not times:
         part = _warned(part, "not timed: analysed on the meta device, as asked")
-    elif shortage is None:
-        part = _timed(part, sizes, tokens, device, seed, threads, show)
+    elif obstacle := obstacle_to_timing(
+        part, sizes, device=device, threads=threads, figures=figures, budget_s=timing_budget_s
+    ):
+        part = _made_up(part, sizes, obstacle, figures)
     else:
-        part = _made_up(part, sizes, shortage, figures)
+        part = _timed(part, sizes, tokens, device, seed, threads, show)
     show("done", 1.0)
     return part
 
 
-def training_bytes(part: ModelPart, batch_size: int) -> int:
-    """Most memory that training the whole model needs, by the profile's own figures."""
-    fixed = sum(u.weight_bytes + u.gradient_bytes + u.optimizer_bytes for u in part.units)
-    saved = sum(unit.saved_activation_bytes for unit in part.units)
-    return fixed + batch_size * (saved + max(unit.working_bytes for unit in part.units))
-
-
-def _shortage(part: ModelPart, batch_size: int, device: str) -> str | None:
-    """Why the model cannot be timed here, if so."""
-    needed, limit = training_bytes(part, batch_size), _memory_bytes(device)
-    if needed <= _USABLE_SHARE * limit:
-        return None
-    return f"it needs {needed} bytes of this device's {limit}"
-
-
 def _made_up(
-    part: ModelPart, batch_sizes: Sequence[int], shortage: str, figures: DevicePart | None
+    part: ModelPart, batch_sizes: Sequence[int], obstacle: str, figures: DevicePart | None
 ) -> ModelPart:
-    """Times of a model too large for this device, from what the device can do."""
+    """Times of a model that cannot be timed on this device, from what the device can do."""
     if figures is None:
-        return _warned(part, f"not timed: {shortage}")
+        return _warned(part, f"not timed: {obstacle}")
     made = extrapolate(part, figures, batch_sizes=batch_sizes)
-    return _warned(made, f"times are extrapolated, not measured: {shortage}")
+    return _warned(made, f"times are extrapolated, not measured: {obstacle}")
 
 
 def _timed(
@@ -122,12 +109,6 @@ def _timed(
         show=lambda what, done: show(what, _TIMING_STARTS + (1 - _TIMING_STARTS) * done),
     )
     return with_records(part, records)
-
-
-def _memory_bytes(device: str) -> int:
-    if torch.device(device).type == "cuda":
-        return int(torch.cuda.mem_get_info()[1])
-    return memory_limit().limit_bytes
 
 
 def _warned(part: ModelPart, warning: str) -> ModelPart:

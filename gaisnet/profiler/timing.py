@@ -29,6 +29,7 @@ from gaisnet.progress import Progress
 from gaisnet.schema.profile import MeasuredPeak
 
 __all__ = [
+    "LEAST_STEPS",
     "Record",
     "Stepper",
     "lone_unit",
@@ -42,6 +43,8 @@ _WARM_UP = 4
 _FEWEST = 5
 _WHOLE_STEPS = 9
 _MOST = 60
+LEAST_STEPS = _WARM_UP + 2 * _FEWEST
+"""Steps that are run at each batch size, however long they take."""
 
 
 @dataclass

@@ -30,7 +30,7 @@ def test_a_step_belongs_to_the_profile_of_the_same_model(folder: Path) -> None:
 def little_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     """A machine that cannot hold even a small model."""
     limit = MemoryLimit(limit_bytes=1000, source="meminfo")
-    monkeypatch.setattr("gaisnet.profiler.model_part.memory_limit", lambda: limit)
+    monkeypatch.setattr("gaisnet.profiler.affordable.memory_limit", lambda: limit)
     monkeypatch.setattr("gaisnet.profiler.calibrate.memory_limit", lambda: limit)
 
 

@@ -9,14 +9,17 @@ import pytest
 import transformers
 
 from gaisnet.errors import ModelError
+from gaisnet.extrapolation import extrapolate, step_s
 from gaisnet.models import attach, load_model
 from gaisnet.models.identity import model_fingerprint
-from gaisnet.profiler import make_profile, model_part, profile_model, stage_memory
+from gaisnet.profiler import affordable, make_profile, model_part, profile_model, stage_memory
+from gaisnet.profiler.affordable import timing_estimate_s, training_bytes
 from gaisnet.profiler.device_memory import MemoryLimit
-from gaisnet.profiler.model_part import training_bytes
 from gaisnet.profiler.standins import model_on_meta
+from gaisnet.profiler.timing import LEAST_STEPS
 from gaisnet.schema.model import LoraSpec, ModelSpec
 from gaisnet.schema.profile import ModelPart, Profile
+from tests.extrapolation.synthetic import make_device
 
 from .small import TUNABLES, on_meta, real, spec_of, write
 
@@ -112,12 +115,41 @@ def test_a_profile_survives_its_file(timed: ModelPart) -> None:
 def test_a_model_too_large_for_this_device_is_not_timed_and_says_why(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(model_part, "memory_limit", lambda: MemoryLimit(10_000, "cgroup-v2"))
+    monkeypatch.setattr(affordable, "memory_limit", lambda: MemoryLimit(10_000, "cgroup-v2"))
     part = profile_model(spec_of("vit", folder), TUNABLES["full"])
     assert part.end_to_end == ()
     assert all(unit.timings == () for unit in part.units)
     needed = training_bytes(part, 4)
     assert part.warnings == (f"not timed: it needs {needed} bytes of this device's 10000",)
+
+
+def test_a_model_too_slow_for_this_device_is_extrapolated_and_says_why(folder: Path) -> None:
+    part = profile_model(
+        spec_of("vit", folder), TUNABLES["full"], figures=make_device(), timing_budget_s=0.0
+    )
+    assert part.extrapolation is not None
+    assert part.extrapolation.method == "modelled"
+    (warning,) = part.warnings
+    assert warning.startswith("times are extrapolated, not measured: timing it would take about")
+    assert {timing.origin for unit in part.units for timing in unit.timings} == {"extrapolated"}
+
+
+def test_without_figures_of_the_device_a_slow_model_has_no_times(folder: Path) -> None:
+    part = profile_model(spec_of("vit", folder), TUNABLES["full"], timing_budget_s=0.0)
+    assert all(unit.timings == () for unit in part.units)
+    (warning,) = part.warnings
+    assert warning.startswith("not timed: timing it would take about")
+
+
+def test_the_estimate_of_timing_is_all_steps_of_all_batch_sizes(folder: Path) -> None:
+    part = profile_model(spec_of("vit", folder), TUNABLES["full"], times=False)
+    device = make_device()
+    one, two, both = (
+        timing_estimate_s(part, sizes, "cpu", 1, device) for sizes in ((1,), (2,), (1, 2))
+    )
+    made = extrapolate(part, device, batch_sizes=(2,))
+    assert two == pytest.approx(LEAST_STEPS * step_s(made, 2))
+    assert both == pytest.approx(one + two)
 
 
 def test_the_fingerprint_is_of_shapes_and_settings_not_of_values_places_or_devices(
