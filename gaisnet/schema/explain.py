@@ -77,12 +77,21 @@ def _message(problem: ErrorDetails) -> str:
         return "there is no such field"
     if problem["loc"] == ("schema_version",):
         return f"schema version {value} is not one that this gaisnet reads"
-    reason = problem["msg"].removeprefix("Value error, ")
+    reason = _limit(problem) or problem["msg"].removeprefix("Value error, ")
     for stiff, plain in _WORDS.items():
         reason = reason.replace(stiff, plain)
     return f"{value}: {reason}" if value else reason
 
 
+def _limit(problem: ErrorDetails) -> str | None:
+    """What a number must be; pydantic writes 1e-30 out."""
+    for name, words in _LIMITS.items():
+        if name in problem.get("ctx", {}):
+            return f"must be {words} {problem['ctx'][name]:g}"
+    return None
+
+
+_LIMITS = {"gt": "more than", "ge": "at least", "lt": "less than", "le": "at most"}
 _WORDS = {
     "Input should be": "must be",
     "String should match pattern": "must match",

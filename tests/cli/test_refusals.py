@@ -57,7 +57,7 @@ Here = Callable[..., Answer]
         (
             "fleet.yaml",
             lambda text: text.replace("flops_per_s: 1000000000.0", "flops_per_s: -1", 1),
-            ["devices[0].figures.flops_per_s", "-1", "greater than 0"],
+            ["devices[0].figures.flops_per_s", "-1", "must be at least 1e-30"],
         ),
         (
             "fleet.yaml",
