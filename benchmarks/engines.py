@@ -2,8 +2,9 @@
 
 Messages of 1.2 MB between two devices' processes against bare calls between two of Ray's actors
 with the same NumPy array; and a step of split fine-tuning (ViT-Base geometry, LoRA, batch 8, four
-stages under u_shape) on ray against the embedded engine, one thread each. Both sides of a ratio
-alternate in one run, so that contention touches both alike; wall time, medians.
+stages under u_shape) on ray against the embedded engine, one thread each. Beside them the floor:
+the same payload over raw TCP, and the same stages in three processes over gloo alone. All sides
+alternate in one run, so that contention touches them alike; wall time, medians.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from typing import Any
 
 import torch
 
+from benchmarks.bare import GlooPipeline, TcpEcho
 from benchmarks.executor import make_model, make_shard, split_step
 from gaisnet.executor.engines import Engine, LocalEngine, make_engine
 
@@ -53,17 +55,20 @@ def _message(engine: Any, repeats: int) -> dict[str, float]:
     actor: Any = ray.remote(_Bare)
     sender, receiver = (actor.options(num_cpus=0).remote() for _ in range(2))
     ray.get(sender.meet.remote(receiver))
-    ours, bare = [], []
-    for _ in range(repeats + 1):
-        ours += engine.time_link("one", "two", MESSAGE_BYTES, times=20)
-        bare += ray.get(sender.time.remote(MESSAGE_BYTES, 20))
+    ours, bare, raw = [], [], []
+    with TcpEcho(MESSAGE_BYTES) as echo:
+        for _ in range(repeats + 1):
+            ours += engine.time_link("one", "two", MESSAGE_BYTES, times=20)
+            bare += ray.get(sender.time.remote(MESSAGE_BYTES, 20))
+            raw += echo.time(20)
     for each in (sender, receiver):
         ray.kill(each)
     # The first turn warms both up.
-    found = statistics.median(ours[20:]), statistics.median(bare[20:])
+    found = [statistics.median(taken[20:]) for taken in (ours, bare, raw)]
     return {
         "between devices, s": found[0],
         "bare actor call, s": found[1],
+        "raw TCP, s": found[2],
         "ratio": found[0] / found[1],
         "target": MESSAGE_TARGET,
     }
@@ -75,10 +80,12 @@ def _step(engine: Engine, repeats: int) -> dict[str, float]:
         shard = make_shard(model)
         steps = [split_step(model, shard, each) for each in (LocalEngine(), engine)]
         engine.settle()
-        local_s, ray_s = _alternate(steps, repeats)
+        with GlooPipeline(Path(folder)) as gloo:
+            local_s, ray_s, gloo_s = _alternate([*steps, gloo.step], repeats)
     return {
         "embedded, s": local_s,
         "ray, s": ray_s,
+        "gloo pipeline, s": gloo_s,
         "ratio": ray_s / local_s,
         "target": STEP_TARGET,
     }

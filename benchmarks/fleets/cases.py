@@ -91,6 +91,7 @@ class Case:
         }
         if machine.samples:
             found["data"] = {"path": f"{name}.safetensors", "samples": machine.samples}
+            found["privacy"] = "owner"
         return found
 
 
@@ -128,7 +129,7 @@ CASES = {
             title="ViT of 12 blocks of width 384, links of 400 Mbit/s and 2 ms",
             width=384,
             blocks=12,
-            machines=_machines(server=600, helper=600, owner=300),
+            machines=_machines(server=260, helper=160, owner=120),
             bits_per_s=400e6,
             delay_s=0.002,
         ),

@@ -1,0 +1,212 @@
+"""The floor below an engine: raw TCP, and a pipeline of the same stages over gloo alone.
+
+No frames, checks, meters or faults: what is left when only bytes are sent and products computed.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import socket
+import threading
+import time
+from multiprocessing.connection import Connection
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import torch
+from torch import Tensor, nn
+from torch import distributed as dist
+
+from benchmarks.executor import BATCH, SPEC, make_model, make_shard
+from gaisnet.executor.optimizers import make_optimizer
+from gaisnet.models import FoundationModel, Stage, make_stage
+
+__all__ = ["GlooPipeline", "TcpEcho"]
+
+_BODY = ((3, 6), (7, 10))
+"""Units of the stages on the second and third device; head and tail are the first one's."""
+_OWNER, _ENDED = 0, "end"
+_LIMIT_S = 120.0
+
+
+class TcpEcho:
+    """A connection over loopback on which every payload is answered by one byte; a context.
+
+    Args:
+        payload_bytes: Of every message.
+    """
+
+    def __init__(self, payload_bytes: int) -> None:
+        self._payload = bytes(payload_bytes)
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._other = threading.Thread(target=_answer, args=(self._listener, payload_bytes))
+
+    def __enter__(self) -> Self:
+        self._other.start()
+        self._here = socket.create_connection(self._listener.getsockname())
+        self._here.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        at: TracebackType | None,
+    ) -> None:
+        self._here.close()
+        self._other.join(_LIMIT_S)
+        self._listener.close()
+
+    def time(self, times: int) -> list[float]:
+        """Seconds of each of so many messages, answers among them."""
+        taken = []
+        for _ in range(times):
+            started = time.perf_counter()
+            self._here.sendall(self._payload)
+            self._here.recv(1)
+            taken.append(time.perf_counter() - started)
+        return taken
+
+
+def _answer(listener: socket.socket, payload_bytes: int) -> None:
+    connection, _ = listener.accept()
+    kept = bytearray(payload_bytes)
+    with connection, memoryview(kept) as view:
+        while True:
+            got = 0
+            while got < payload_bytes:
+                more = connection.recv_into(view[got:])
+                if not more:
+                    return
+                got += more
+            connection.sendall(b"k")
+
+
+class GlooPipeline:
+    """Three processes that hold the four stages of ``benchmarks.executor``; a context.
+
+    Args:
+        folder: For the model's configuration.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._pipes: list[Connection] = []
+        self._processes: list[multiprocessing.process.BaseProcess] = []
+
+    def __enter__(self) -> Self:
+        make_model(self._folder)  # writes its configuration
+        with socket.socket() as taken:
+            taken.bind(("127.0.0.1", 0))
+            port = taken.getsockname()[1]
+        context = multiprocessing.get_context("spawn")
+        for rank in range(1 + len(_BODY)):
+            here, there = context.Pipe()
+            process = context.Process(target=_device, args=(rank, port, self._folder, there))
+            process.start()
+            self._pipes.append(here)
+            self._processes.append(process)
+        self._hear()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        at: TracebackType | None,
+    ) -> None:
+        for pipe in self._pipes:
+            pipe.send(_ENDED)
+        for process in self._processes:
+            process.join(_LIMIT_S)
+
+    def step(self) -> None:
+        """One step of all."""
+        for pipe in self._pipes:
+            pipe.send("step")
+        self._hear()
+
+    def _hear(self) -> None:
+        for pipe in self._pipes:
+            if not pipe.poll(_LIMIT_S):
+                raise RuntimeError("a process of the gloo pipeline does not answer")
+            pipe.recv()
+
+
+def _device(rank: int, port: int, folder: Path, pipe: Connection) -> None:
+    torch.set_num_threads(1)
+    place, size = f"tcp://127.0.0.1:{port}", 1 + len(_BODY)
+    dist.init_process_group("gloo", init_method=place, rank=rank, world_size=size)
+    model = make_model(folder)
+    held = _Owner(model) if rank == _OWNER else _Middle(model, rank)
+    pipe.send("ready")
+    while pipe.recv() != _ENDED:
+        held.step()
+        pipe.send("done")
+    dist.destroy_process_group()
+
+
+def _received(model: FoundationModel, sender: int) -> Tensor:
+    config = model.config
+    tokens = 1 + (config.image_size // config.patch_size) ** 2
+    tensor = torch.empty(BATCH, tokens, config.hidden_size)
+    dist.recv(tensor, sender)
+    return tensor
+
+
+class _Middle:
+    """A stage of the body."""
+
+    def __init__(self, model: FoundationModel, rank: int) -> None:
+        self._model, self._before = model, rank - 1
+        self._after = (rank + 1) % (1 + len(_BODY))
+        self._stage = make_stage(model, *_BODY[rank - 1])
+        self._optimizer = _optimizer(self._stage)
+
+    def step(self) -> None:
+        hidden = _received(self._model, self._before).requires_grad_(True)
+        output = self._stage({}, hidden)
+        dist.send(output.detach(), self._after)
+        output.backward(_received(self._model, self._after))
+        assert hidden.grad is not None
+        dist.send(hidden.grad, self._before)
+        _update(self._optimizer)
+
+
+class _Owner:
+    """Head and tail, and the data."""
+
+    def __init__(self, model: FoundationModel) -> None:
+        first, last = _BODY[0][0], _BODY[-1][-1]
+        self._model, self._shard = model, make_shard(model)
+        self._head = make_stage(model, 0, first - 1)
+        self._tail = make_stage(model, last + 1, model.n_units - 1)
+        self._optimizers = [_optimizer(self._head), _optimizer(self._tail)]
+        self._steps = 0
+
+    def step(self) -> None:
+        batch = self._shard.batch(self._steps, BATCH, 0)
+        self._steps += 1
+        output = self._head(batch.inputs)
+        dist.send(output.detach(), 1)
+        hidden = _received(self._model, len(_BODY)).requires_grad_(True)
+        assert batch.labels is not None
+        self._model.loss(self._tail({}, hidden), batch.labels).backward()
+        assert hidden.grad is not None
+        dist.send(hidden.grad, len(_BODY))
+        output.backward(_received(self._model, 1))
+        for optimizer in self._optimizers:
+            _update(optimizer)
+
+
+def _optimizer(stage: Stage) -> torch.optim.Optimizer:
+    parameters: dict[str, nn.Parameter] = stage.parameters_tuned()
+    made = make_optimizer(parameters, SPEC)
+    assert made is not None
+    return made
+
+
+def _update(optimizer: torch.optim.Optimizer) -> None:
+    optimizer.step()
+    optimizer.zero_grad(set_to_none=True)
