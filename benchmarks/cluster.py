@@ -41,7 +41,8 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, help="keep files there, and use what there is")
     options = parser.parse_args()
     if not can_make_networks():
-        raise SystemExit("namespaces can be made by root alone, with ip and tc")
+        print("not run: namespaces can be made by root alone, with ip and tc")
+        return
     for name in options.case or CASES:
         with tempfile.TemporaryDirectory() as passing:
             folder = (options.folder or Path(passing)) / name

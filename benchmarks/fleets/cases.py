@@ -39,7 +39,7 @@ class Case:
     """Of the links between all, or any two, of them, each way."""
     delay_s: float
     """From any machine to any other."""
-    rounds: int = 5
+    rounds: int = 4
     local_steps: int = 2
     batch_size: int = 8
     microbatches: int = 1

@@ -30,7 +30,7 @@ _LIMIT_S, _LISTENS_S = 300.0, 2.0
 
 
 def prepare(case: Case, network: Network, folder: Path) -> None:
-    """Write all that ``gaisnet execute`` needs into ``folder``, unless a plan is there."""
+    """Write all that ``gaisnet execute`` needs into ``folder``; what is there stays."""
     if (folder / "plan.json").exists():
         return
     (folder / "model.json").write_text(json.dumps(case.model))
@@ -61,28 +61,33 @@ def _write_profiles(case: Case, network: Network, folder: Path) -> None:
         if machine.slowed in made:
             path.write_bytes(made[machine.slowed].read_bytes())
             continue
-        sizes = f"1,{case.batch_size // case.microbatches}"
-        words = ["profile", str(folder / "model.json"), "--batch-sizes", sizes, "--quiet"]
-        _run(network, name, [*words, "-o", str(path)], case.settings(name))
+        if not path.exists():
+            sizes = f"1,{case.batch_size // case.microbatches}"
+            words = ["profile", str(folder / "model.json"), "--batch-sizes", sizes, "--quiet"]
+            _run(network, name, [*words, "-o", str(path)], case.settings(name))
         made[machine.slowed] = path
 
 
 def _link(network: Network, pair: tuple[str, str], folder: Path) -> dict[str, Any]:
     """As the fleet has it: measured from the first of two machines to the second."""
-    here, there = pair
+    output = folder / f"link-{'-'.join(pair)}.json"
+    if not output.exists():
+        _measure_link(network, *pair, output)
+    part = read_model(output, Profile).link
+    assert part is not None
+    return fleet_link(part, pair).model_dump(mode="json", exclude_defaults=True)
+
+
+def _measure_link(network: Network, here: str, there: str, output: Path) -> None:
     place = f"{network.address(there)}:{_PORT}"
     words = [GAISNET, "profile", "--listen", place, "--insecure", "--quiet"]
     other = subprocess.Popen(network.command(there, words), env=environment())
     try:
         time.sleep(_LISTENS_S)
-        output = folder / f"link-{here}-{there}.json"
         _run(network, here, ["profile", "--link", place, "-o", str(output), "--quiet"])
     finally:
         other.send_signal(signal.SIGINT)
         other.wait(_LIMIT_S)
-    part = read_model(output, Profile).link
-    assert part is not None
-    return fleet_link(part, pair).model_dump(mode="json", exclude_defaults=True)
 
 
 def _run(
