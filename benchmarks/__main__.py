@@ -12,6 +12,7 @@ ORDER = (
     "coordinator",
     "latency",
     "cluster",
+    "detection",
     "generation",
     "profiler",
     "step_times",

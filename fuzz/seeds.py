@@ -28,6 +28,10 @@ _BLUEPRINT = (
 )
 _RECEIPT = b'{"values":"{}","made":[{"receiver":"b","frame_bytes":9,"payload_bytes":1}]}'
 _TEXT = b'{"text": "to be or not to be", "label": 1}\n{"text": "that is", "label": 0}\n'
+_ANSWERS = (
+    bytes.fromhex("000000040000000000") + b"\0\0\x15\1\5\0\0\0\1\x88@\x0bgrpc-status\x0216abcd",
+    bytes.fromhex("000004080000000000003f0001") + b"\0\0\x0e\1\5\0\0\0\1@\x0bgrpc-status\x010",
+)
 _EMPTY_TENSORS = b"\x02\0\0\0\0\0\0\0{}"
 
 
@@ -62,6 +66,7 @@ def real_inputs(folder: Path) -> Mapping[str, list[bytes]]:
         "shard-tokens": tensors,
         "shard-text": [_TEXT],
         "leakage-sample": tensors,
+        "head-answer": list(_ANSWERS),
         "credentials": [(folder / "fleet" / "phone" / "token").read_bytes()],
         "authority": [(folder / "fleet" / name).read_bytes() for name in ("ca-key.pem", "ca.pem")],
     }

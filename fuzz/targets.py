@@ -6,7 +6,9 @@ Shared by the fuzzer (``python -m fuzz``) and by the property tests of ``tests/h
 from __future__ import annotations
 
 import os
+import socket
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
@@ -41,6 +43,7 @@ from gaisnet.schema.run import Event, RoundMetrics, RunManifest, ServiceMetrics
 from gaisnet.schema.run_calibration import Calibration
 from gaisnet.security.authority import Authority
 from gaisnet.security.credentials import read_credentials
+from gaisnet.security.knock import _takes
 from gaisnet.wire.header import read_text
 
 __all__ = ["TARGETS", "TOGETHER", "Target", "target"]
@@ -48,6 +51,9 @@ __all__ = ["TARGETS", "TOGETHER", "Target", "target"]
 Target = Callable[[bytes], object]
 
 _HASH = "0" * 64
+_ANSWER_S = 5.0
+_ANSWER_BYTES = 2**16
+"""What a pair of sockets holds, since nobody reads meanwhile."""
 _IMAGES = DataFormat(
     task="image_classification",
     main_input="pixel_values",
@@ -187,6 +193,16 @@ def _leakage_sample(data: bytes) -> None:
         read_profile_sample(path, _spec(), 16)
 
 
+def _head_answer(data: bytes) -> None:
+    """What a head says to a device that knocks."""
+    here, there = socket.socketpair()
+    with here, there, suppress(GaisnetError, TimeoutError):
+        there.settimeout(_ANSWER_S)
+        there.sendall(data[:_ANSWER_BYTES])
+        there.shutdown(socket.SHUT_WR)
+        _takes(here, "head:1", None, time.monotonic() + _ANSWER_S)
+
+
 def _credentials(data: bytes) -> None:
     """The token, and every file of an authority, may hold anything."""
     folder = _folder() / "credentials"
@@ -235,6 +251,7 @@ TARGETS: dict[str, Target] = {
     "shard-tokens": _shard(".safetensors", _TOKENS),
     "shard-text": _shard(".jsonl", _TOKENS),
     "leakage-sample": _leakage_sample,
+    "head-answer": _head_answer,
     "credentials": _credentials,
     "authority": _authority,
 }

@@ -15,6 +15,8 @@ from gaisnet.schema.watch import Look
 __all__ = ["RunFigures"]
 
 _LOOPBACK = "127.0.0.1"
+_END_S = 5.0
+"""It looks twice a second whether it is to end."""
 _LINK = ("sender", "receiver")
 
 
@@ -77,7 +79,7 @@ class RunFigures:
         finally:
             server.shutdown()
             server.server_close()
-            thread.join()
+            thread.join(_END_S)
 
     def began(self, plan: Plan, manifest: RunManifest, look: Look) -> None:
         """See ``Watcher``."""

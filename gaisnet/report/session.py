@@ -122,7 +122,7 @@ class Session:
             )
         finally:
             timer.cancel()
-            timer.join()
+            timer.join(_SHOW_AFTER_S)
             shown.stop()
 
     def __enter__(self) -> Session:

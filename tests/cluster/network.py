@@ -19,6 +19,8 @@ _CABLES = Path(__file__).with_name("cables.py")
 _MTU = 9000
 """Large, so that the cables have few packets to pass on."""
 _BURST_BYTES = 2 * _MTU
+_NOBODY = "02:00:00:00:00:99"
+"""A hardware address that no machine has."""
 _ROOM_BYTES = 4 * 2**20
 """What waits at a port before packets are dropped."""
 
@@ -95,6 +97,19 @@ class Network:
     def sent_bytes(self) -> Mapping[str, int]:
         """What each machine has sent so far, packets' heads among it."""
         return {name: self._sent_bytes(name) for name in self.names}
+
+    def cut(self, name: str, others: Sequence[str]) -> None:
+        """Let packets between a machine and others vanish; neither end is told."""
+        self._misdirect("replace", name, others, ["lladdr", _NOBODY, "nud", "permanent"])
+
+    def mend(self, name: str, others: Sequence[str]) -> None:
+        """Undo a cut."""
+        self._misdirect("del", name, others, [])
+
+    def _misdirect(self, verb: str, name: str, others: Sequence[str], words: Sequence[str]) -> None:
+        for here, there in [pair for o in others for pair in ((name, o), (o, name))]:
+            neighbour = ["ip", "-n", self._space(here), "neigh", verb, self.address(there)]
+            _run([*neighbour, *words, "dev", self._port(there, here)])
 
     def __enter__(self) -> Network:
         try:

@@ -11,6 +11,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import psutil
+
 from tests.cluster.network import Machines
 
 __all__ = ["GAISNET", "Cluster", "environment"]
@@ -46,8 +48,31 @@ class Cluster:
 
     def ask(self, *words: str) -> subprocess.CompletedProcess[str]:
         """As ``run``, a command that goes to the cluster."""
-        shown = ["--credentials", str(self.credentials(self.network.names[0]))]
-        return self.run(*words, "--address", self.address, *shown)
+        return self.run(*words, *self._shown())
+
+    def begin(self, *words: str) -> subprocess.Popen[str]:
+        """As ``ask``, a command that goes on."""
+        return subprocess.Popen(
+            self.network.command(self.network.names[0], [GAISNET, *words, *self._shown()]),
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=environment(),
+        )
+
+    def process(self, name: str) -> psutil.Process:
+        """The process in which a device's services run."""
+        node = psutil.Process(self._nodes[list(self.network.names).index(name)].pid)
+        found = [
+            p for p in node.children(recursive=True) if "DeviceProcess" in " ".join(p.cmdline())
+        ]
+        if len(found) != 1:
+            raise RuntimeError(f"{len(found)} processes of {name}")
+        return found[0]
+
+    def _shown(self) -> list[str]:
+        shown = str(self.credentials(self.network.names[0]))
+        return ["--address", self.address, "--credentials", shown]
 
     def run(self, *words: str, timeout_s: float = _START_S) -> subprocess.CompletedProcess[str]:
         """A command of gaisnet's on the head's machine."""

@@ -8,16 +8,20 @@ import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+import psutil
 import pytest
 
 from gaisnet.errors import RunError
 from gaisnet.executor.blueprints import ProbeBlueprint
-from gaisnet.executor.engines import Address
+from gaisnet.executor.engines import Address, LocalEngine
 from gaisnet.executor.engines.base import LostDeviceError
+from gaisnet.executor.frames import Buffer, read_header
 from gaisnet.executor.probe import PROBE
 from gaisnet.executor.run import execute
 from gaisnet.schema.run import Event
 from gaisnet.testing import write_small_job
+from tests.cluster.slowness import slowed
 from tests.executor.faults.fragile import FragileEngine
 
 if TYPE_CHECKING:  # importing it loads Ray, which reads its settings then
@@ -96,6 +100,57 @@ def test_a_run_goes_on_without_a_device_that_is_killed_or_frozen_in_a_round(
         os.kill(process[0], signal.SIGCONT)
     assert result.manifest.tunable_sha256 == expected.manifest.tunable_sha256
     assert (result.manifest.epoch, result.manifest.status) == (1, "done")
+
+
+def test_a_replayed_frame_ends_the_run_with_20_and_it_is_resumed_bit_for_bit(
+    ray_engine: RayEngine, tmp_path: Path
+):
+    """Activations of the first round come again in the second one, before whatever is due."""
+    import ray
+
+    old: list[bytes] = []
+
+    def keep(sender: str, receiver: str, frame: Buffer) -> None:
+        if receiver == "edge-0" and read_header(frame).kind == "activation":
+            old.append(bytes(frame))
+
+    plan = write_small_job(tmp_path, rounds=3)
+    whole = execute(plan, run_dir=tmp_path / "whole", engine=LocalEngine(tap=keep))
+
+    def replay(event: Event) -> None:
+        """Under every name that a frame is going to have there."""
+        if event.kind == "round_started" and event.round == 1:
+            frame, actor = np.frombuffer(old[0], dtype=np.uint8), ray_engine.handles["edge-0"]
+            lane = f"{ray_engine._issuer('edge-0')}/0"
+            names = [f"{lane}:{number}.0" for number in range(600)]
+            ray.get([actor.accept.remote(each, "edge-0", frame) for each in names], timeout=60)
+
+    os.kill(ray_engine.processes()["edge-0"], signal.SIGKILL)  # the next one counts from 0
+    assert "edge-0" in ray_engine.watch()
+    folder = tmp_path / "run"
+    refused = "expects a frame of|was to be sent to"
+    with pytest.raises(RunError, match=refused) as caught:
+        execute(plan, run_dir=folder, engine=ray_engine, on_event=replay)
+    assert caught.value.exit_code == 20
+    assert f"gaisnet execute --engine ray --resume {folder}" in str(caught.value.hint)
+    resumed = execute(None, resume=folder)
+    assert resumed.manifest.tunable_sha256 == whole.manifest.tunable_sha256
+
+
+def test_a_device_that_computes_for_far_too_long_is_lost(ray_engine: RayEngine):
+    """It answers all the time, but goes on for a fiftieth of the time only."""
+    from gaisnet.executor.engines.ray.patience import Patience
+    from gaisnet.executor.engines.ray.peer import PeerEngine
+
+    place(ray_engine)
+    process = psutil.Process(ray_engine.processes()[A.device])
+    impatient = PeerEngine("slow#1", ray_engine.handles, Patience(8.0, 1.0), lambda: False)
+    with slowed(process, 50):
+        impatient.call(A, "make", B.device, 2**24, makes=1)
+        with pytest.raises(LostDeviceError, match="it has computed for") as caught:
+            impatient.settle()
+    assert caught.value.where == A.device
+    assert A.device not in ray_engine.watch(), "others have more patience"
 
 
 def test_a_frozen_device_is_lost_and_named_and_takes_no_other_with_it(ray_engine: RayEngine):

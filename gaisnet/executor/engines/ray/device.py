@@ -36,6 +36,7 @@ from gaisnet.executor.engines.ray.messages import (
 from gaisnet.executor.engines.ray.patience import Patience
 from gaisnet.executor.engines.ray.peer import PeerEngine
 from gaisnet.executor.engines.ray.queues import Queues, Turn
+from gaisnet.executor.engines.ray.reach import UnreachableError, answered
 from gaisnet.executor.engines.ray.shelf import Laid, Shelf
 from gaisnet.executor.frames import Buffer, payload_bytes
 from gaisnet.executor.workshop import Workshop
@@ -43,6 +44,9 @@ from gaisnet.heap import keep_freed_memory
 from gaisnet.schema.watch import LogLevel
 
 __all__ = ["DeviceProcess"]
+
+_OWN_SHARE = 7 / 8
+"""Of the time in which a silent device is to be found: whoever runs the plan learns it later."""
 
 
 class _PassedOnError(Exception):
@@ -82,6 +86,7 @@ class DeviceProcess:
         self._queues = Queues(frame_limit_s)
         self._peers: dict[str, Any] = {}
         self._frame_limit_s = frame_limit_s
+        self._silence_s = _OWN_SHARE * patience.silence_s
         self._conducting: str | None = None
         self._halted: set[str] = set()
         self._busy_since: float | None = None
@@ -134,8 +139,7 @@ class DeviceProcess:
         content, taken_s = np.zeros(frame_bytes, dtype=np.uint8), []
         for _ in range(times):
             started = time.perf_counter()
-            sent = peer.swallow.remote("", self._device, content).future()
-            await asyncio.wait_for(asyncio.wrap_future(sent), self._frame_limit_s)
+            await self._taken(peer, peer.swallow.remote("", self._device, content))
             taken_s.append(time.perf_counter() - started)
         return taken_s
 
@@ -212,6 +216,10 @@ class DeviceProcess:
         except RayActorError:
             gone = LostDeviceError(f"device {receiver} is lost: {ENDED}", where=receiver)
             laid = Laid(receiver, None, Failure.of(gone, self._device, "sending"))
+        except UnreachableError as silence:
+            told = f"device {receiver} is lost: {silence}, asked by {self._device}"
+            gone = LostDeviceError(told, where=receiver)
+            laid = Laid(receiver, None, Failure.of(gone, self._device, "sending"))
         except TimeoutError:
             late = RunError(f"{receiver} has not taken a frame in time", where=receiver)
             laid = Laid(receiver, None, Failure.of(late, self._device, "sending"))
@@ -236,9 +244,18 @@ class DeviceProcess:
             return
         frame = None if laid.frame is None else _array(laid.frame)
         failure = "" if laid.failure is None else laid.failure.model_dump_json()
-        sent = self._peers[receiver].accept.remote(token, receiver, frame, failure)
-        await asyncio.wait_for(asyncio.wrap_future(sent.future()), self._frame_limit_s)
+        peer = self._peers[receiver]
+        await self._taken(peer, peer.accept.remote(token, receiver, frame, failure))
         self._log.sent(receiver, 0 if laid.frame is None else len(laid.frame))
+
+    async def _taken(self, peer: Any, sent: Any) -> None:
+        """Wait until another device has taken something in; raises as ``reach.answered``."""
+        await answered(
+            asyncio.wrap_future(sent.future()),
+            lambda: asyncio.wrap_future(peer.pulse.remote().future()),
+            self._silence_s,
+            self._frame_limit_s,
+        )
 
     async def _in_turn(
         self,

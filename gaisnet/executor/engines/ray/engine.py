@@ -104,17 +104,19 @@ class RayEngine(Issuer):
     def processes(self) -> dict[str, int]:
         """Ids of the devices' processes, on their machines."""
         asked = {device: actor.hello.remote() for device, actor in self._handles.items()}
-        return {d: int(ray.get(ref, timeout=self._patience.silence_s)) for d, ref in asked.items()}
+        limit_s = self._patience.start_s
+        return {d: int(self._ledger.answer(d, ref, limit_s)) for d, ref in asked.items()}
 
     def facts(self, device: str) -> DeviceFacts:
         """What a device's process says of itself."""
-        told = ray.get(self._handles[device].facts.remote(), timeout=self._patience.start_s)
+        ref = self._handles[device].facts.remote()
+        told = self._ledger.answer(device, ref, self._patience.start_s)
         return DeviceFacts.model_validate_json(told)
 
     def time_link(self, sender: str, receiver: str, frame_bytes: int, *, times: int) -> list[float]:
         """Seconds that messages of so many bytes take from one device to another."""
         ref = self._handles[sender].time_link.remote(self._handles[receiver], frame_bytes, times)
-        found: list[float] = ray.get(ref, timeout=self._patience.start_s)
+        found: list[float] = self._ledger.answer(sender, ref, self._patience.start_s)
         return found
 
     def watch(self) -> frozenset[str]:
@@ -192,8 +194,9 @@ class RayEngine(Issuer):
     def _introduce(self) -> None:
         """Tell every device how to reach the others."""
         left = {d: actor for d, actor in self._handles.items() if d not in self._health.lost}
-        told = [actor.meet.remote(dict(self._handles)) for actor in left.values()]
-        ray.wait(told, num_returns=len(told), timeout=self._patience.start_s)
+        told = {device: actor.meet.remote(dict(self._handles)) for device, actor in left.items()}
+        for device, ref in told.items():
+            self._ledger.answer(device, ref, self._patience.start_s)
 
     def _forget(self, device: str) -> None:
         """What a lost device had asked of others is in vain, and what it asks now is too late."""

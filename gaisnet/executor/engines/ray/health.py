@@ -17,8 +17,9 @@ __all__ = ["ENDED", "Health"]
 
 ENDED = "its process has ended"
 
-_LOOK_EVERY_S = 0.1
-_PARTS = 4
+_LOOK_EVERY_S = 0.2
+"""Whoever waits for devices looks so often at least."""
+_PARTS = 8
 """A device is asked so often within the time in which it has to answer."""
 
 
@@ -35,6 +36,7 @@ class Health:
         self._asked: dict[str, tuple[Any, float]] = {}
         self._answered_s: dict[str, float] = {}
         self._lost: dict[str, str] = {}
+        self._looked_s = time.monotonic()
         self._busy: set[str] = set()
         self._calls: dict[str, int] = {}
 
@@ -97,6 +99,7 @@ class Health:
         Raises:
             LostDeviceError: One of them is lost.
         """
+        self._forgive()
         for device in devices:
             if device not in self._lost:
                 self._check(device, device in starting)
@@ -105,12 +108,14 @@ class Health:
 
     def survey(self) -> frozenset[str]:
         """Devices that are lost, after asking all."""
+        self._forgive()
         since = time.monotonic()
         waiting = self._actors.keys() - self._lost.keys()
         for device in sorted(waiting - self._asked.keys()):
             self._ask(device, since)
         while waiting:
             ray.wait([self._asked[device][0] for device in waiting], timeout=_LOOK_EVERY_S)
+            self._forgive()
             for device in sorted(waiting):
                 self._check(device, starting=True)
             waiting &= self._asked.keys() - self._lost.keys()
@@ -126,15 +131,26 @@ class Health:
         if ray.wait([ref], timeout=0)[0]:
             del self._asked[device]
             self._take_answer(device, ref, starting)
-        elif now - asked_s > limit_s:
+        elif now - asked_s > limit_s * (1 - 1 / _PARTS) - 2 * _LOOK_EVERY_S:
+            # It had answered for the last time a part before, and was asked and seen a look late.
             self._lost[device] = f"it has not answered for {limit_s:.3g} s"
+
+    def _forgive(self) -> None:
+        """Time in which nobody looked (this process computed, or was itself stopped) does not
+        count: an answer may be there without having been taken in."""
+        now = time.monotonic()
+        paused_s = now - self._looked_s - 2 * _LOOK_EVERY_S
+        if paused_s > 0.0:
+            asked = self._asked.items()
+            self._asked = {device: (ref, at_s + paused_s) for device, (ref, at_s) in asked}
+        self._looked_s = now
 
     def _ask(self, device: str, now: float) -> None:
         self._asked[device] = self._actors[device].pulse.remote(), now
 
     def _take_answer(self, device: str, ref: Any, starting: bool) -> None:
         try:
-            busy_s, self._calls[device] = ray.get(ref)
+            busy_s, self._calls[device] = ray.get(ref, timeout=_LOOK_EVERY_S)
         except RayActorError:
             self._lost[device] = ENDED
             return

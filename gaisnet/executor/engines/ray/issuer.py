@@ -8,7 +8,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import ray
 
 from gaisnet.errors import RunError
 from gaisnet.executor.engines.base import Address, Parcel, Reply
@@ -133,9 +132,8 @@ class Issuer:
         """Bring it here."""
         assert isinstance(parcel, RayParcel)
         parcel.made()  # waits for it with all that this needs
-        found = ray.get(
-            self._actor(parcel.address).fetch.remote(parcel.token), timeout=self._patience.work_s
-        )
+        device, ref = parcel.address.device, self._actor(parcel.address).fetch.remote(parcel.token)
+        found = self._ledger.answer(device, ref, self._patience.work_s)
         if isinstance(found, str):
             raise Failure.model_validate_json(found).error()
         content: Buffer = found.data

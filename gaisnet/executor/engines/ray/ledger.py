@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Collection
+from typing import Any
 
 import ray
 from ray.exceptions import RayActorError, RayError, RayTaskError
@@ -16,6 +18,8 @@ from gaisnet.executor.engines.ray.messages import Failure, Receipt
 __all__ = ["HaltedError", "Ledger"]
 
 _LOOK_EVERY_S = 0.2
+_AT_ONCE_S = 10.0
+"""For what is there already."""
 _MOST_UNDER_WAY = 2000
 """More calls than that are not issued before some of them are done."""
 
@@ -71,6 +75,32 @@ class Ledger:
         self._raise_failures()
         return call.receipt
 
+    def answer(self, device: str, ref: Any, limit_s: float) -> Any:
+        """What a device gives back for something that is no call in any order.
+
+        Args:
+            device: Its id.
+            ref: Ray's, to the answer.
+            limit_s: Bound of the wait.
+
+        Raises:
+            LostDeviceError: The device is lost; nothing is under way any more.
+            RunError: It failed, or takes too long.
+        """
+        until = time.monotonic() + limit_s
+        while not ray.wait([ref], timeout=_LOOK_EVERY_S)[0]:
+            self._see_to([device], ())
+            if time.monotonic() > until:
+                raise RunError(f"{device} has not answered within {limit_s:.3g} s", where=device)
+        try:
+            return ray.get(ref, timeout=_AT_ONCE_S)
+        except RayActorError as error:
+            self._health.lose(device, ENDED)
+            self._see_to([device], ())
+            raise self._health.error(device) from error
+        except RayError as error:
+            raise Failure.of(error, device, "answering").error() from error
+
     def settle(self) -> None:
         """Wait until nothing is under way; raises as ``wait``."""
         while self._under_way:
@@ -88,15 +118,18 @@ class Ledger:
         devices = {call.device for call in self._under_way}
         devices |= self._health.present if self._everyone else set()
         starting = {call.device for call in self._under_way if call.starts}
+        self._see_to(sorted(devices), starting)
+
+    def _see_to(self, devices: Collection[str], starting: Collection[str]) -> None:
         try:
-            self._health.check(sorted(devices), starting)
+            self._health.check(devices, starting)
         except LostDeviceError as error:
             self._abandon(error)
             raise
 
     def _take_in(self, call: Call) -> None:
         try:
-            call.receipt = Receipt.model_validate_json(ray.get(call.ref))
+            call.receipt = Receipt.model_validate_json(ray.get(call.ref, timeout=_AT_ONCE_S))
         except RayTaskError as error:  # also if it failed because another device ended
             call.receipt = Receipt(failure=Failure.of(error, call.device, call.doing))
         except RayActorError:

@@ -36,6 +36,8 @@ JOIN_VARIABLE = "GAISNET_JOIN"
 _LABEL_CHARACTERS = 60
 _LEAST_OBJECT_STORE_BYTES = 80 * 2**20
 _OBJECT_STORE_SHARE = 0.2
+_END_S = 10.0
+"""For a process that has been killed."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -140,7 +142,7 @@ class Node:
         processes = rays_below(psutil.Process(self._process.pid))
         self._process.terminate()
         end_all([psutil.Process(self._process.pid), *processes])
-        self._process.wait()
+        self._process.wait(_END_S)
 
 
 def profile_label(profile: Path) -> str:

@@ -68,7 +68,7 @@ class PeerEngine(Issuer):
             _raise_first(done)
         for lane in lanes:
             self.meter.put(lane.meter.take())
-        return [future.result() for future in done]
+        return [future.result(timeout=0) for future in done]
 
     def watch(self) -> frozenset[str]:
         """Ask all devices."""
@@ -103,12 +103,12 @@ class PeerEngine(Issuer):
         return self._failed or self._halted()
 
     def _note(self, done: Future[Any]) -> None:
-        self._failed = self._failed or done.exception() is not None
+        self._failed = self._failed or done.exception(timeout=0) is not None
 
 
 def _raise_first(done: Iterable[Future[Any]]) -> None:
     """What failed by itself, rather than what was halted because of it."""
-    failures = [failure for future in done if (failure := future.exception()) is not None]
+    failures = [failure for future in done if (failure := future.exception(timeout=0)) is not None]
     own = [failure for failure in failures if not isinstance(failure, HaltedError)]
     for failure in own or failures:
         raise failure
