@@ -20,7 +20,8 @@ from torch import distributed as dist
 
 from benchmarks.executor import BATCH, SPEC, make_model, make_shard
 from gaisnet.executor.optimizers import make_optimizer
-from gaisnet.models import FoundationModel, Stage, make_stage
+from gaisnet.models import FoundationModel, Stage, attach, load_model, make_stage
+from gaisnet.schema.model import LoraSpec, ModelSpec
 
 __all__ = ["GlooPipeline", "TcpEcho"]
 
@@ -103,7 +104,9 @@ class GlooPipeline:
         context = multiprocessing.get_context("spawn")
         for rank in range(1 + len(_BODY)):
             here, there = context.Pipe()
-            process = context.Process(target=_device, args=(rank, port, self._folder, there))
+            process = context.Process(
+                target=_device, args=(rank, port, self._folder, there), daemon=True
+            )
             process.start()
             self._pipes.append(here)
             self._processes.append(process)
@@ -138,13 +141,18 @@ def _device(rank: int, port: int, folder: Path, pipe: Connection) -> None:
     torch.set_num_threads(1)
     place, size = f"tcp://127.0.0.1:{port}", 1 + len(_BODY)
     dist.init_process_group("gloo", init_method=place, rank=rank, world_size=size)
-    model = make_model(folder)
+    model = _load(folder)
     held = _Owner(model) if rank == _OWNER else _Middle(model, rank)
     pipe.send("ready")
     while pipe.recv() != _ENDED:
         held.step()
         pipe.send("done")
     dist.destroy_process_group()
+
+
+def _load(folder: Path) -> FoundationModel:
+    """As ``make_model``, whose file others read at the same time."""
+    return attach(load_model(ModelSpec(source=str(folder / "config.json"))), LoraSpec(), seed=0)
 
 
 def _received(model: FoundationModel, sender: int) -> Tensor:
