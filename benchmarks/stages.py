@@ -5,7 +5,7 @@ without activation checkpointing; stages and optimizers take turns. The predicti
 tensors, the check is a real training step and the record of the device's own allocator: the
 GPU's where there is one, else the CPU's.
 
-    python -m benchmarks.stages [--batch 3] [--tokens 48]
+    python -m benchmarks.stages [--batch 3] [--tokens 48] [--models MiniLM,ViT]
 """
 
 from __future__ import annotations
@@ -102,7 +102,10 @@ def print_stages(specs: dict[str, ModelSpec], batch_size: int, tokens: int) -> N
         kept = "yes" if row.checkpointing else "no"
         told = f"{row.used_bytes / 2**20:.1f} MiB | {row.error:+.2%}"
         units = f"{row.first}–{row.last}"
-        print(f"| {row.model} | {row.tuning} | {kept} | {units} | {row.optimizer} | {told} |")
+        print(
+            f"| {row.model} | {row.tuning} | {kept} | {units} | {row.optimizer} | {told} |",
+            flush=True,
+        )
         errors.append(abs(row.error))
     mean = statistics.mean(errors)
     print(f"\n{len(errors)} stages: mean absolute error {mean:.2%}, largest {max(errors):.2%}")
@@ -113,11 +116,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--batch", type=int, default=3)
     parser.add_argument("--tokens", type=int, default=48)
+    parser.add_argument("--models", default="", help="how their names begin, by commas")
     chosen = parser.parse_args()
+    beginnings = tuple(chosen.models.split(","))
+    models = {name: model for name, model in MODELS.items() if name.startswith(beginnings)}
     torch.set_num_threads(1)
     transformers.logging.set_verbosity_error()
     with TemporaryDirectory() as folder:
-        print_stages(specs_of(Path(folder), MODELS), chosen.batch, chosen.tokens)
+        print_stages(specs_of(Path(folder), models), chosen.batch, chosen.tokens)
 
 
 if __name__ == "__main__":
