@@ -312,6 +312,7 @@ def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="one model")
+    parser.add_argument("--models", default="", help="how their names begin, by commas")
     parser.add_argument("--side", nargs=2, help=argparse.SUPPRESS)
     parser.add_argument("--keep", type=Path, help="folder to leave the profiles in")
     parser.add_argument("--again", type=Path, help="tell what an earlier run left in a folder")
@@ -323,7 +324,8 @@ def main() -> None:
     if asked.again:
         _print(list(rows(asked.again, list(_CONFIGS))))
         return
-    names = list(_CONFIGS)[: 1 if asked.quick else None]
+    begin = tuple(asked.models.split(","))
+    names = [name for name in _CONFIGS if name.startswith(begin)][: 1 if asked.quick else None]
     with TemporaryDirectory() as temporary:
         folder = asked.keep or Path(temporary)
         folder.mkdir(exist_ok=True)
