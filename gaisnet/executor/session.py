@@ -90,6 +90,7 @@ class Session:
         self._snapshots = Snapshots(engine, files.plan, tuning.personal, run, epoch)
 
     def _build(self) -> None:
+        self.engine.meter.take()  # what it carried before is not this run's
         files, tuning = self.files, self.files.job.fine_tuning
         site = Site(
             run=self.run,

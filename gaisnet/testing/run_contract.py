@@ -6,10 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from gaisnet.executor.engines import Engine
+from gaisnet.executor.blueprints import ProbeBlueprint
+from gaisnet.executor.engines import Address, Engine
+from gaisnet.executor.probe import PROBE
 from gaisnet.executor.run import RunResult, execute
 from gaisnet.schema.run import RoundMetrics
-from gaisnet.testing.small_job import write_small_job
+from gaisnet.testing.small_job import DEVICES, write_small_job
 
 __all__ = ["RunContract"]
 
@@ -25,6 +27,7 @@ class RunContract:
     ) -> None:
         plan = write_small_job(tmp_path, topology=topology, microbatches=microbatches)
         here = execute(plan, run_dir=tmp_path / "here")
+        _use_for_something_else(engine)
         there = execute(plan, run_dir=tmp_path / "there", engine=engine)
         assert there.manifest.engine == engine.name
         assert there.manifest.tunable_sha256 == here.manifest.tunable_sha256
@@ -52,6 +55,16 @@ class RunContract:
             assert moved.manifest.tunable_sha256 == whole.manifest.tunable_sha256
             assert _content(moved, "adapters") == _content(whole, "adapters")
             assert [m.traffic for m in moved.metrics] == [m.traffic for m in whole.metrics]
+
+
+def _use_for_something_else(engine: Engine) -> None:
+    """What an engine carried before is no traffic of the run."""
+    one, other = (Address(device, PROBE) for device in DEVICES[:2])
+    for address in (one, other):
+        engine.place(address, ProbeBlueprint(device=address.device, run="another"))
+    (parcel,) = engine.call(one, "make", other.device, 3, makes=1).parcels
+    found = engine.call(other, "take", 1.0, parcels=[engine.send(parcel, other)])
+    assert found.values == {"sum": 3.0}
 
 
 def _untimed(metrics: RoundMetrics) -> RoundMetrics:

@@ -146,7 +146,7 @@ def test_a_device_that_computes_for_far_too_long_is_lost(ray_engine: RayEngine):
     process = psutil.Process(ray_engine.processes()[A.device])
     impatient = PeerEngine("slow#1", ray_engine.handles, Patience(8.0, 1.0), lambda: False)
     with slowed(process, 50):
-        impatient.call(A, "make", B.device, 2**24, makes=1)
+        impatient.call(A, "make", B.device, 2**26, makes=1)
         with pytest.raises(LostDeviceError, match="it has computed for") as caught:
             impatient.settle()
     assert caught.value.where == A.device
