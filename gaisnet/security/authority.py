@@ -17,7 +17,6 @@ from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
-from cryptography.x509 import ExtensionNotFound
 
 from gaisnet.errors import OutputError, SecurityError, UsageError
 from gaisnet.security.certificates import (
@@ -138,11 +137,24 @@ class Authority:
             return hosts_of(certificate)
 
 
+_DAMAGED = (
+    OSError,
+    ValueError,
+    TypeError,
+    UnsupportedAlgorithm,
+    x509.DuplicateExtension,
+    x509.ExtensionNotFound,
+    x509.InvalidVersion,
+    x509.UnsupportedGeneralNameType,
+)
+"""What reading keys and certificates raises."""
+
+
 @contextmanager
 def _told_if_damaged(path: Path) -> Iterator[None]:
     try:
         yield
-    except (OSError, ValueError, TypeError, UnsupportedAlgorithm, ExtensionNotFound) as error:
+    except _DAMAGED as error:
         raise SecurityError(
             f"this is not what `gaisnet certs` made: {error}",
             where=str(path),

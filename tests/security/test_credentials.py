@@ -146,3 +146,17 @@ def test_without_credentials_one_has_to_say_so():
     assert credentials_from(None, True, {}) == {"RAY_AUTH_MODE": "disabled"}
     assert credentials_from(None, True, {"RAY_AUTH_MODE": "token"}) == {}
     assert credentials_from(None, False, {"RAY_AUTH_MODE": "token", "RAY_USE_TLS": "1"}) == {}
+
+
+@pytest.mark.parametrize("version", [3, 66])
+def test_an_authoritys_certificate_of_no_known_version_is_refused(authority, tmp_path, version):
+    authority.admit("a", ["127.0.0.1"])
+    path = tmp_path / "fleet" / "ca.pem"
+    content = ssl.PEM_cert_to_DER_cert(path.read_text())
+    known = b"\xa0\x03\x02\x01\x02"
+    assert known in content
+    spoiled = content.replace(known, known[:-1] + bytes([version]), 1)
+    path.write_text(ssl.DER_cert_to_PEM_cert(spoiled))
+    with pytest.raises(SecurityError, match="not a valid X509 version") as caught:
+        authority.admit("b", [])
+    assert caught.value.where == str(path)
