@@ -2,7 +2,7 @@
 
 Each model is profiled twice by the command, in a process of its own each time, with its times and
 the device part. Counts (FLOPs, memory, cuts) have to be identical; a time agrees if the two
-medians differ by no more than what both say of their own spread.
+means differ by no more than what both say of their own spread.
 
     python -m benchmarks.reproducible
 """
@@ -37,7 +37,7 @@ class Row:
     user_s: tuple[float, float]
     counts_equal: bool
     agreeing: int
-    """Times of which the two medians differ by no more than both spreads."""
+    """Times of which the two means differ by no more than both spreads."""
     times: int
     step_differs: float
     """Relative difference of a whole step's CPU time, the largest over batch sizes."""
@@ -53,7 +53,7 @@ def measure(name: str, folder: Path) -> Row:
     first, second = (part for part, _, _ in runs)
     pairs = list(zip(_spreads(first), _spreads(second), strict=True))
     steps = [
-        abs(a.step_cpu.median_s - b.step_cpu.median_s) / a.step_cpu.median_s
+        abs(a.step_cpu.expected_s - b.step_cpu.expected_s) / a.step_cpu.expected_s
         for a, b in zip(first.end_to_end, second.end_to_end, strict=True)
     ]
     return Row(
@@ -61,7 +61,7 @@ def measure(name: str, folder: Path) -> Row:
         wall_s=(runs[0][1], runs[1][1]),
         user_s=(runs[0][2], runs[1][2]),
         counts_equal=_counts(first) == _counts(second),
-        agreeing=sum(abs(a.median_s - b.median_s) <= a.spread_s + b.spread_s for a, b in pairs),
+        agreeing=sum(abs(a.expected_s - b.expected_s) <= a.spread_s + b.spread_s for a, b in pairs),
         times=len(pairs),
         step_differs=max(steps),
     )

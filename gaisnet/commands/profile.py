@@ -70,8 +70,7 @@ def profile(
         profiling.check_belonging(leakage, data, model, insecure, listen)
         target = profiling.prepare(output, force, as_device, calibrate)
         tuned = whole.tunable_spec(tunable, rank, alpha, targets, bottleneck, prompts, train_head)
-        named = (task, num_labels, dtype, random_weights, seed, attention)
-        spec = None if model is None else whole.model_spec(model, *named)
+        spec = _spec(model, task, num_labels, dtype, random_weights, seed, attention)
         asked = _settings(optimizer, batch_sizes, tokens, ranks, model_only, threads, seed)
         asked |= {"times": times, "timing_budget_s": timing_budget}
         if any(other):
@@ -81,6 +80,10 @@ def profile(
         else:
             made = _made(session, from_profile, spec, tuned, asked, (data, leakage_samples))
             profiling.deliver(session, profiling.as_device(made, *target), output, force)
+
+
+def _spec(model: str | None, *named: Any) -> ModelSpec | None:
+    return None if model is None else whole.model_spec(model, *named)
 
 
 def _other(

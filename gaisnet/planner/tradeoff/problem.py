@@ -6,10 +6,10 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from gaisnet.schema.base import Figure, PositiveFigure
+
 __all__ = ["FineTuningLoad", "TradeoffCluster", "TradeoffProblem", "UserGroup"]
 
-Amount = Annotated[float, Field(ge=0, le=1e30)]
-Positive = Annotated[float, Field(ge=1e-30, le=1e30)]
 Name = Annotated[str, Field(min_length=1)]
 
 
@@ -25,17 +25,17 @@ class FineTuningLoad(_Strict):
     overlap, ``r = min(a S / W, b B / V)``. They are worth ``A (1 - (1 + r H / R0) ** -gamma)``.
     """
 
-    work_flops: Amount
+    work_flops: Figure
     """W, of one round."""
-    traffic_bytes: Amount
+    traffic_bytes: Figure
     """V, of one round."""
-    utility: Amount
+    utility: Figure
     """A: what fine-tuning without end is worth."""
-    gamma: Positive
+    gamma: PositiveFigure
     """Exponent of the power law that the loss follows."""
-    scale_rounds: Positive
+    scale_rounds: PositiveFigure
     """R0: after so many rounds ``1 - 2 ** -gamma`` of A is reached."""
-    horizon_s: Positive
+    horizon_s: PositiveFigure
     """H: how long fine-tuning goes on."""
     overlapped: bool = False
 
@@ -50,11 +50,11 @@ class TradeoffCluster(_Strict):
     """Resources that fine-tuning and the groups share."""
 
     id: Name
-    compute_flops_per_s: Positive
+    compute_flops_per_s: PositiveFigure
     """S."""
-    uplink_bytes_per_s: Positive
+    uplink_bytes_per_s: PositiveFigure
     """B."""
-    memory_bytes: Amount | None = None
+    memory_bytes: Figure | None = None
     """For the modules of the domains that are served here; None: no limit."""
     tuning: FineTuningLoad | None = None
 
@@ -64,23 +64,23 @@ class UserGroup(_Strict):
 
     id: Name
     domain: str = ""
-    rate_per_s: Positive
+    rate_per_s: PositiveFigure
     """Arrivals form a Poisson process."""
-    work_flops: Amount
+    work_flops: Figure
     """Mean of one request."""
-    request_bytes: Amount
+    request_bytes: Figure
     """Mean of one request over the uplink."""
-    service_scv: Amount = 1.0
+    service_scv: Figure = 1.0
     """Squared coefficient of variation of service times: 0 constant, 1 exponential. Above 1 the
     mean sojourn is replaced by its convex upper bound."""
-    slo_s: Positive | None = None
+    slo_s: PositiveFigure | None = None
     slo_percentile: Annotated[float, Field(gt=0, lt=100)] | None = None
     """None: ``slo_s`` is about the mean."""
-    fixed_s: Amount = 0.0
+    fixed_s: Figure = 0.0
     """Part of the latency that no share changes."""
     clusters: tuple[str, ...] | None = None
     """Those that may serve it; None: all."""
-    delay_weight: Amount = 0.0
+    delay_weight: Figure = 0.0
     """Utility lost per second of mean latency (of its slowest cluster, if several serve it)."""
 
     @model_validator(mode="after")
@@ -109,7 +109,7 @@ class TradeoffProblem(_Strict):
 
     clusters: Annotated[tuple[TradeoffCluster, ...], Field(min_length=1)]
     groups: tuple[UserGroup, ...] = ()
-    modules_bytes: dict[str, Amount] = Field(default_factory=dict)
+    modules_bytes: dict[str, Figure] = Field(default_factory=dict)
     """Memory of each domain's modules, counted once per cluster; 0 for domains not named."""
     routing: Literal["fractional", "single"] = "single"
     """``single``: each group is served by one cluster. ``fractional``: its requests may be split;
@@ -122,7 +122,7 @@ class TradeoffProblem(_Strict):
     """Allowed (group, cluster) pairs up to which the whole problem goes to branch and bound."""
     node_limit: Annotated[int, Field(ge=1)] = 200
     """Branch-and-bound nodes of one MILP."""
-    time_limit_s: Positive | None = None
+    time_limit_s: PositiveFigure | None = None
     """Of one MILP. Results may then differ from machine to machine."""
 
     @model_validator(mode="after")
