@@ -115,8 +115,9 @@ def _more_leakage(problem: SplitProblem, without: SplitProblem, name: str, solve
 
 
 def _more_segments(problem: SplitProblem, without: SplitProblem, name: str, solve: Solve) -> str:
-    most = len(problem.devices) + 1
-    for count in range((problem.max_segments or 1) + 1, most):
+    """As many as there are rows at most: an owner that holds both ends has two."""
+    most = len(translate(without).work_s)
+    for count in range((problem.max_segments or 1) + 1, most + 1):
         if _feasible(problem.model_copy(update={"max_segments": count}), solve):
             return f"raise max_segments from {problem.max_segments} to {count}"
     return _drop(problem, without, name, solve)

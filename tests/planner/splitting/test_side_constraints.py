@@ -7,7 +7,7 @@ import re
 from typing import Any, Literal
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
@@ -89,6 +89,7 @@ def test_a_conflict_is_irreducible_and_each_mend_mends(seed: int, rules: set[str
 
 
 @settings(max_examples=40, deadline=None)
+@example(102, "max_segments")  # every device, and the owner twice
 @given(seeds, st.sampled_from(["energy_budget_j", "cost_budget", "max_leakage", "max_segments"]))
 def test_the_smallest_mend_of_a_figure_suffices_and_less_does_not(seed: int, name: str) -> None:
     problem = random_rules(seed, ())
