@@ -8,10 +8,10 @@ import psutil
 import pytest
 import torch
 
-from gaisnet.executor.engines import Engine, EngineOptions, LocalEngine, make_engine
+from gaisnet.executor.engines import Engine, LocalEngine
 from gaisnet.testing import DEVICES
 
-PATIENCE = 15.0
+SILENCE_S = 8.0
 """These machines are busy otherwise."""
 
 
@@ -22,9 +22,17 @@ def local_engine() -> LocalEngine:
 
 @pytest.fixture(scope="session")
 def ray_engine() -> Iterator[Engine]:
+    """Its devices can be told to strike themselves; until then they do what all devices do."""
+    from gaisnet.executor.engines.ray.settings import prepare
+
+    prepare(private=True)
+    from gaisnet.executor.engines.ray.engine import RayEngine
+    from gaisnet.executor.engines.ray.patience import Patience
+    from tests.executor.engines.faults.struck import StruckProcess
+
     torch.set_num_threads(1)
     before = {process.pid for process in psutil.Process().children(recursive=True)}
-    engine = make_engine("ray", DEVICES, EngineOptions(patience=PATIENCE))
+    engine = RayEngine(DEVICES, patience=Patience(SILENCE_S), process=StruckProcess)
     started = [p for p in psutil.Process().children(recursive=True) if p.pid not in before]
     try:
         yield engine

@@ -11,12 +11,13 @@ import pytest
 
 from gaisnet.errors import RunError
 from gaisnet.executor.engines import Address, LocalEngine, Parcel
-from gaisnet.executor.frames import decode, encode, read_header
+from gaisnet.executor.frames import read_header
 from gaisnet.executor.run import RunResult, execute
 from gaisnet.schema.run import Event
 from gaisnet.testing import write_small_job
 from tests.executor.faults.fragile import FragileEngine
 from tests.executor.faults.matrix import FAULTS, PHASES, ROLES, Cell, cells, outcome_of, reason_of
+from tests.executor.faults.spoiled import spoiled
 
 DEVICE = {"owner": "owner-b", "holder": "owner-c", "edge": "edge-0"}
 ENTRY = "owner-a"
@@ -73,7 +74,7 @@ class FaultyEngine(FragileEngine):
         frame: Any = parcel
         if self._is_meant(frame, receiver):
             if self.round == ROUND and not self._done:
-                frame.frame = self._spoiled(frame.frame)
+                frame.frame = spoiled(self.cell.fault, frame.frame, self._old)
                 self._done = True
             else:
                 self._old = bytes(frame.frame)
@@ -89,20 +90,6 @@ class FaultyEngine(FragileEngine):
         if (sender.service.startswith("serve")) != (self.cell.phase == "inference"):
             return False
         return bool(kind == KINDS.get(self.cell.phase, "modules"))
-
-    def _spoiled(self, frame: Any) -> Any:
-        if self.cell.fault == "replay":
-            return self._old
-        if self.cell.fault == "corrupt":
-            return bytes(frame[: len(frame) // 2])
-        header, tensors = decode(bytes(frame))
-        name = min(tensors)
-        change = {
-            "nan": lambda t: t * float("nan"),
-            "shape": lambda t: t.reshape(-1)[:-1],
-            "huge": lambda t: t + 1e6,
-        }[self.cell.fault]
-        return encode(header, tensors | {name: change(tensors[name]).contiguous()})
 
 
 @pytest.fixture(scope="module")

@@ -44,6 +44,7 @@ class RayEngine(Issuer):
         patience: Bounds of all waits.
         threads: CPU threads of each device; by default as many as torch uses here.
         log_level: Of the devices' logs.
+        process: What runs on every device.
 
     Raises:
         RunError: Ray does not start, or the cluster cannot be reached.
@@ -59,8 +60,10 @@ class RayEngine(Issuer):
         patience: Patience | None = None,
         threads: int | None = None,
         log_level: LogLevel = "info",
+        process: type[DeviceProcess] = DeviceProcess,
     ) -> None:
         patience = patience or Patience()
+        self._process = process
         self._threads = threads or torch.get_num_threads()
         self._log_level = log_level
         self._health = Health(patience)
@@ -181,7 +184,7 @@ class RayEngine(Issuer):
             "name": f"{RESOURCE}{device}:{uuid.uuid4().hex}",
             "namespace": NAMESPACE,
         }
-        remote: Any = ray.remote(DeviceProcess)
+        remote: Any = ray.remote(self._process)
         self._starts[device] += 1
         known = device, self._issuer(device), self._threads, self._patience, self._log_level
         return remote.options(**options).remote(*known)
