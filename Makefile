@@ -7,7 +7,7 @@ STAMP := $(VENV)/.installed
 export HF_HUB_OFFLINE ?= 1
 export TOKENIZERS_PARALLELISM ?= false
 
-.PHONY: demo test test-cluster fuzz check bench experiments schemas clean help
+.PHONY: demo test test-cluster test-faults fuzz check bench experiments schemas clean help
 
 help:            ## what there is
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
@@ -24,7 +24,10 @@ test: $(STAMP)   ## every test but those that start Ray
 	$(BIN)/python -m pytest -n 2 --dist loadfile --ignore tests/executor/engines
 
 test-cluster: $(STAMP)  ## the tests that start Ray: on loopback and, for root, between network namespaces
-	$(BIN)/python -m pytest tests/executor/engines
+	$(BIN)/python -m pytest tests/executor/engines -m 'not whole_matrix'
+
+test-faults: $(STAMP)   ## every fault that can occur on Ray, really done: most of an hour
+	$(BIN)/python -m pytest tests/executor/engines/faults
 
 fuzz: $(STAMP)   ## hostile input for every reader, a minute each (atheris)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,fuzz]'

@@ -10,6 +10,7 @@ from __future__ import annotations
 import ctypes
 import fcntl
 import select
+import signal
 import socket
 import struct
 import sys
@@ -19,6 +20,7 @@ from contextlib import suppress
 
 _ALL_PROTOCOLS, _OWN = 3, 4  # ETH_P_ALL, PACKET_OUTGOING
 _LONGEST = 65536
+_WHEN_PARENT_ENDS = 1  # PR_SET_PDEATHSIG
 _ETHTOOL = 0x8946
 _OFFLOADS = (0x17, 0x1F, 0x21, 0x24, 0x2C)
 """Checksums, TCP, UDP and generic segmentation, generic reassembly: what must be done at once."""
@@ -35,7 +37,9 @@ def plain(port: str) -> None:
 
 
 def join(delay_s: float, names: list[str]) -> None:
-    """Pass packets on until the process is ended; each two ports are the ends of a cable."""
+    """Pass packets on until the process is ended, or its parent; each two ports are the ends of a
+    cable."""
+    ctypes.CDLL(None).prctl(_WHEN_PARENT_ENDS, signal.SIGKILL)
     ports = [_open(name) for name in names]
     ends = list(zip(ports[::2], ports[1::2], strict=True))
     across = dict(ends) | {there: here for here, there in ends}

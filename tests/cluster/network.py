@@ -7,15 +7,19 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from itertools import combinations
 from pathlib import Path
 from typing import Protocol
 
+import psutil
+
 __all__ = ["Loopback", "Machines", "Network", "can_make_networks"]
 
 _CABLES = Path(__file__).with_name("cables.py")
+_SPACE = "gaisnet-"
+"""What the names of namespaces begin with, before the id of the process that made them."""
 _MTU = 9000
 """Large, so that the cables have few packets to pass on."""
 _BURST_BYTES = 2 * _MTU
@@ -112,6 +116,7 @@ class Network:
             _run([*neighbour, *words, "dev", self._port(there, here)])
 
     def __enter__(self) -> Network:
+        _remove_left_behind()
         try:
             self._make()
         except BaseException:
@@ -178,11 +183,21 @@ class Network:
         return sum(map(int, _run(self.command(name, ["cat", *files])).split()))
 
     def _space(self, name: str) -> str:
-        return f"gaisnet-{os.getpid()}-{name}"
+        return f"{_SPACE}{os.getpid()}-{name}"
 
     def _port(self, end: str, other: str) -> str:
         """Of a machine's link to ``end``; or of the hub's side of the link from ``end``."""
         return f"to-{self.names.index(end)}-{self.names.index(other)}"
+
+
+def _remove_left_behind() -> None:
+    """Namespaces of processes that were killed; of those that live, none is touched."""
+    for line in _run(["ip", "netns", "list"]).splitlines():
+        space = line.split()[0]
+        maker = space.removeprefix(_SPACE).partition("-")[0]
+        if space.startswith(_SPACE) and maker.isdecimal() and not psutil.pid_exists(int(maker)):
+            with suppress(RuntimeError):  # another process was faster
+                _run(["ip", "netns", "del", space])
 
 
 def _run(words: Sequence[str]) -> str:

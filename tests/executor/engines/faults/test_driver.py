@@ -52,17 +52,10 @@ def strikes_of(some: Iterable[Cell], folder: Path, **more: object) -> str:
 
 def driven(plan: Path, folder: Path, strikes: str) -> tuple[int, str]:
     """A run of the command, and what came of it; nothing that it started may be left."""
-    words = ["execute", str(plan), "--engine", "ray", "--patience", str(PATIENCE)]
+    words = ["-m", "tests.executor.engines.faults.driven", strikes, "execute", str(plan)]
+    words += ["--engine", "ray", "--patience", str(PATIENCE), "-o", str(folder / "run")]
     process = subprocess.Popen(
-        [
-            sys.executable,
-            "-m",
-            "tests.executor.engines.faults.driven",
-            strikes,
-            *words,
-            "-o",
-            str(folder / "run"),
-        ],
+        [sys.executable, *words],
         stdout=subprocess.DEVNULL,
         stderr=(folder / "said").open("wb"),
         env=environment(),
