@@ -1,18 +1,18 @@
-"""What devices say between two rounds: lines for their logs, and that they want to leave."""
+"""Between two rounds: what devices have said, and whether one has left or is lost."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 
 from gaisnet.errors import GaisnetError
 from gaisnet.executor.build import devices_of
 from gaisnet.executor.engines import Engine
-from gaisnet.executor.engines.base import DepartedError
+from gaisnet.executor.engines.base import DepartedError, LostDeviceError
 from gaisnet.executor.runfolder import RunFolder
 from gaisnet.schema.plan import Plan
 
-__all__ = ["hear_at_the_end", "let_go"]
+__all__ = ["hear_at_the_end", "let_go", "refuse_if_lost"]
 
 
 def let_go(folder: RunFolder, engine: Engine, plan: Plan, done: int, rounds: int) -> None:
@@ -44,6 +44,23 @@ def let_go(folder: RunFolder, engine: Engine, plan: Plan, done: int, rounds: int
             where=needed[0],
             hint="let another machine join in its place, or plan without it",
         )
+
+
+def refuse_if_lost(lost: Mapping[str, str], plan: Plan, done: int, rounds: int) -> None:
+    """The round has closed without some devices; what is left has to be planned without them.
+
+    Args:
+        lost: What is to be said of each.
+        plan: The present one.
+        done: Rounds that are done.
+        rounds: How many there will be.
+
+    Raises:
+        LostDeviceError: One is lost, and there is more to do.
+    """
+    for device, why in sorted(lost.items()):
+        if done < rounds or plan.routes:
+            raise LostDeviceError(why, where=device)
 
 
 @contextmanager

@@ -145,6 +145,8 @@ class ConductorBlueprint(Strict):
     """Those of its edge."""
     facts: ModelFacts
     settings: Settings
+    dispensable: tuple[Identifier, ...] = ()
+    """Owners without which a round may close."""
 
 
 class BodyBlueprint(_Blueprint):

@@ -13,7 +13,7 @@ from gaisnet.executor.facts import ModelFacts
 from gaisnet.executor.journal import Journal, Work
 from gaisnet.executor.mailbox import Moment
 from gaisnet.executor.propagate import Propagation
-from gaisnet.executor.relay import Relay
+from gaisnet.executor.relay import Collected, Relay
 from gaisnet.executor.settings import Settings
 from gaisnet.executor.tasks import BatchRef
 from gaisnet.executor.ties import Tie, find_ties, sum_tied_gradients
@@ -33,6 +33,9 @@ class ClusterReport:
     """Of the owners whose updates count."""
     rejected: dict[str, str]
     """Why a device's update does not count."""
+    lost: dict[str, str]
+    """Owners that were lost while modules were collected, and what is to be said of them; the
+    update of one that had come by then counts."""
     journal: Journal
 
 
@@ -43,6 +46,8 @@ class ClusterTuner:
     cluster: ClusterPlan
     facts: ModelFacts
     settings: Settings
+    dispensable: frozenset[str] = frozenset()
+    """Owners without which a round may close."""
     _chains: dict[tuple[str, ...], tuple[Chain, tuple[Tie, ...]]] = field(default_factory=dict)
 
     def round(
@@ -60,12 +65,13 @@ class ClusterTuner:
         """
         dispatcher.record()
         part = ClusterRound(tuner=self, dispatcher=dispatcher, index=index, cursors=dict(cursors))
-        losses, rejected, samples = part.run()
+        losses, collected = part.run()
         return ClusterReport(
             cluster=self.cluster.id,
             losses=tuple(losses),
-            samples=samples,
-            rejected=rejected,
+            samples=collected.samples,
+            rejected=dict(collected.rejected),
+            lost=dict(collected.lost),
             journal=dispatcher.journal(),
         )
 
@@ -87,13 +93,12 @@ class ClusterRound:
     index: int
     cursors: dict[str, int]
 
-    def run(self) -> tuple[list[tuple[float, int]], dict[str, str], int]:
-        """Losses, rejected updates, samples that count."""
+    def run(self) -> tuple[list[tuple[float, int]], Collected]:
+        """The steps' losses, and what came of collecting the modules."""
         moment, relay = Moment(self.index), self._relay
         relay.distribute(moment)
         losses = self._tune()
-        collected = relay.collect(moment)
-        return losses, dict(collected.rejected), collected.samples
+        return losses, relay.collect(moment)
 
     @property
     def _cluster(self) -> ClusterPlan:
@@ -108,6 +113,7 @@ class ClusterRound:
             facts=self.tuner.facts,
             personal=tuning.personal,
             secure=tuning.privacy.secure_aggregation,
+            dispensable=self.tuner.dispensable,
         )
 
     def _tune(self) -> list[tuple[float, int]]:

@@ -6,7 +6,7 @@ between the devices of a cluster in the meantime is between them and their edge.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -49,6 +49,7 @@ class Conductor:
         clusters: Those of the edge.
         facts: Of the model.
         settings: Of the job.
+        dispensable: Owners without which a round may close.
     """
 
     def __init__(
@@ -57,10 +58,17 @@ class Conductor:
         clusters: Sequence[ClusterPlan],
         facts: ModelFacts,
         settings: Settings,
+        dispensable: Collection[str] = (),
     ) -> None:
         self._engine = engine
         self._tuners = [
-            ClusterTuner(cluster=cluster, facts=facts, settings=settings) for cluster in clusters
+            ClusterTuner(
+                cluster=cluster,
+                facts=facts,
+                settings=settings,
+                dispensable=frozenset(o.device for o in cluster.owners) & set(dispensable),
+            )
+            for cluster in clusters
         ]
 
     def round(self, index: int, cursors: Mapping[str, Mapping[str, int]]) -> Answer:
@@ -82,6 +90,7 @@ class Conductor:
 def _round(
     tuner: ClusterTuner, index: int, cursors: Mapping[str, int], engine: Engine
 ) -> ClusterReport:
+    engine.heed(tuner.dispensable)
     return tuner.round(Dispatcher(engine), index, cursors)
 
 

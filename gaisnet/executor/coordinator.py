@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -21,6 +21,7 @@ __all__ = ["COORDINATOR", "Coordinator"]
 COORDINATOR = "coordinator"
 """Name of the service."""
 
+_TOO_LATE = "it was lost before its modules had come"
 _MEAN = "mean of the owners"
 """Source of what a secure sum gives: no owner's own modules are known."""
 
@@ -124,13 +125,37 @@ class Coordinator:
         known = {n: torch.empty_like(self._modules[domain][n], dtype=torch.int64) for n in names}
         pool = self._pools.setdefault(owner_pool(cluster), Pool())
         state = self._sound(pool, source, samples, names, known, moment, frame)
-        if state is not None:
-            self._adder.add(cluster, source, samples, state)
+        if state is not None and not self._adder.add(cluster, source, samples, state):
+            pool.reject(source, samples, _TOO_LATE)
         return Answer()
 
-    def survivors(self, cluster: str) -> Answer:
-        """``values["survivors"]``: owners whose masked modules were added."""
-        return Answer(values={"survivors": self._adder.survivors(cluster)})
+    def survivors(self, cluster: str, missing: Mapping[str, int]) -> Answer:
+        """Take nobody else into a cluster's sum.
+
+        Args:
+            cluster: Its id.
+            missing: Samples of owners that are lost, by device: left out unless they are in it.
+
+        Returns:
+            ``values["survivors"]``: owners whose masked modules were added.
+        """
+        survivors = self._adder.close(cluster)
+        self.leave_out(cluster, {d: n for d, n in missing.items() if d not in survivors})
+        return Answer(values={"survivors": survivors})
+
+    def leave_out(self, cluster: str, missing: Mapping[str, int]) -> Answer:
+        """Owners that are lost: those of whom no modules have come are left out, and come too late
+        from now on.
+
+        Args:
+            cluster: Their cluster.
+            missing: Their samples, by device.
+        """
+        pool = self._pools.setdefault(owner_pool(cluster), Pool())
+        for device, samples in sorted(missing.items()):
+            if device not in pool.contributions and device not in pool.reasons:
+                pool.reject(device, samples, _TOO_LATE)
+        return Answer()
 
     def unmask(
         self, cluster: str, domain: str, threshold: int, moment: Moment, *frames: Buffer
@@ -248,6 +273,8 @@ class Coordinator:
         frame: Buffer,
     ) -> dict[str, Tensor] | None:
         """A frame's modules, if nothing is wrong with them: a bad frame is like a lost one."""
+        if source in pool.reasons:  # of whom there is an end for this round
+            return None
         try:
             _, state = self._mailbox.open(frame, moment, "modules")
         except FrameError as error:

@@ -5,12 +5,13 @@ The algorithms speak to a ``Dispatcher`` alone; virtual time is made of the jour
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from typing import Any
 
 from gaisnet.errors import RunError
-from gaisnet.executor.engines.base import Address, Engine, Parcel, Reply
+from gaisnet.executor.engines.base import Address, Engine, LostDeviceError, Parcel, Reply
 from gaisnet.executor.frames import Buffer
 from gaisnet.executor.journal import Computed, Entry, Journal, Moved, Waited, Work
 
@@ -92,12 +93,22 @@ class Dispatcher:
         if self._recording:
             sender, there, size = parcel.address.device, receiver.device, parcel.size()
             after = _known(parcel.task)
-            sent.task = self._enter(lambda: Moved(sender, there, size(), after))
+            sent.task = self._enter(lambda: _moved(sender, there, size(), after))
         return sent
 
     def fetch(self, parcel: Parcel) -> Buffer:
         """``Engine.fetch``."""
         return self.engine.fetch(parcel)
+
+    def bear(
+        self, devices: Collection[str]
+    ) -> AbstractContextManager[Mapping[str, LostDeviceError]]:
+        """``Engine.bear``."""
+        return self.engine.bear(devices)
+
+    def settle(self) -> None:
+        """``Engine.settle``."""
+        self.engine.settle()
 
     def _note(
         self,
@@ -130,6 +141,11 @@ class Dispatcher:
 
 def _known(*tasks: int | None) -> tuple[int, ...]:
     return tuple(task for task in tasks if task is not None)
+
+
+def _moved(sender: str, receiver: str, frame_bytes: int, after: tuple[int, ...]) -> Entry:
+    """A frame that a lost device did not make, or did not take, goes over no link."""
+    return Moved(sender, receiver, frame_bytes, after) if frame_bytes else Waited(after)
 
 
 def _unless_lost(work_s: Callable[[], float | None]) -> float | None:

@@ -9,6 +9,7 @@ from typing import Literal
 from gaisnet.errors import GaisnetError, OutputError, QuorumError
 from gaisnet.executor.engines import Engine
 from gaisnet.executor.engines.base import LostDeviceError
+from gaisnet.executor.finetune import check_hidden
 from gaisnet.executor.planfiles import PlanFiles, read_plan
 from gaisnet.planner import inputs_of, replan
 from gaisnet.schema.files import canonical_json, write_atomic
@@ -21,7 +22,12 @@ OnLoss = Literal["replan", "stop"]
 
 
 def go_on_without(
-    error: LostDeviceError, files: PlanFiles, first: Plan, engine: Engine, target: Path
+    error: LostDeviceError,
+    known: Collection[str],
+    files: PlanFiles,
+    first: Plan,
+    engine: Engine,
+    target: Path,
 ) -> PlanFiles:
     """Plan again without the devices that are lost, and write the new plan to ``target``.
 
@@ -30,6 +36,7 @@ def go_on_without(
 
     Args:
         error: What was found.
+        known: Devices of which it was known before.
         files: The plan until now.
         first: The plan that the run began with.
         engine: Knows which devices are lost.
@@ -41,10 +48,11 @@ def go_on_without(
         OutputError: The plan cannot be written.
     """
     fleet = {device.id for device in files.fleet.devices}
-    lost = {*engine.watch(), str(error.where), *(fleet - engine.reach(fleet))} & fleet
+    lost = {*engine.watch(), *known, str(error.where), *(fleet - engine.reach(fleet))} & fleet
     try:
         inputs = inputs_of(files.plan, files.path)
         plan = replan(files.plan, sorted(lost), inputs, folder=target.parent)
+        check_hidden(plan, files.job.fine_tuning.privacy.secure_aggregation)
         _check_quorum(files, first, plan, lost)
         target.parent.mkdir(exist_ok=True)
         write_atomic(target, canonical_json(plan), force=True)

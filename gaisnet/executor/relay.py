@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from gaisnet.executor.chain import HOLDER, Stop, owner_stops, stops_of
 from gaisnet.executor.coordinator import COORDINATOR
 from gaisnet.executor.dispatch import Dispatcher
-from gaisnet.executor.engines.base import Address, Parcel
+from gaisnet.executor.engines.base import Address, LostDeviceError, Parcel
 from gaisnet.executor.facts import ModelFacts
 from gaisnet.executor.mailbox import Moment
 from gaisnet.executor.pool import body_pool, owner_pool
@@ -39,6 +39,8 @@ class Collected:
     """Of the owners whose updates count."""
     rejected: Mapping[str, str]
     """Reasons by device."""
+    lost: Mapping[str, str]
+    """Owners that were lost meanwhile, and what is to be said of them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,6 +53,8 @@ class Relay:
     personal: bool
     secure: bool = False
     """Whether owners' modules reach their edge masked."""
+    dispensable: frozenset[str] = frozenset()
+    """Owners without which the round may close."""
 
     def distribute(self, moment: Moment) -> None:
         """Edge → cluster: every stage gets the current modules of its units.
@@ -82,13 +86,36 @@ class Relay:
         self._set(reply.parcels[0], stops, moment)
 
     def collect(self, moment: Moment) -> Collected:
-        """Cluster → edge, and the average over the cluster's owners."""
+        """Cluster → edge, and the average over the cluster's owners.
+
+        A dispensable owner that is lost from now on is left out, unless its update has come.
+
+        Raises:
+            LostDeviceError: Another device is lost, or too many are for a secure sum.
+        """
+        cluster, domain = self.cluster, self._domain
+        edge = Address(cluster.edge, COORDINATOR)
+        samples = {owner.device: owner.samples for owner in cluster.owners}
+        with self.dispatcher.bear(self.dispensable) as lost:
+            if self.secure:
+                self._collect_masked(moment, lost)
+            devices = self._gather(moment)
+            self.dispatcher.settle()
+            missing = {device: samples[device] for device in sorted(lost) if device in devices}
+            if missing:
+                self.dispatcher.call(edge, "leave_out", cluster.id, missing, keys=(cluster.id,))
+            arguments, keys = (cluster.id, domain, sum(samples.values())), (cluster.id, domain)
+            closed = self.dispatcher.call(edge, "close_cluster", *arguments, keys=keys).values
+        reasons = {devices.get(each, each): why for each, why in closed["rejected"].items()}
+        told = {device: error.message for device, error in lost.items()}
+        return Collected(samples=closed["samples"], rejected=reasons, lost=told)
+
+    def _gather(self, moment: Moment) -> dict[str, str]:
+        """Modules that come unmasked, into the edge's pools; returns devices by source."""
         cluster = self.cluster
         edge, domain = Address(cluster.edge, COORDINATOR), self._domain
         samples = {owner.device: owner.samples for owner in cluster.owners}
-        devices = {device: device for device in samples}
-        if self.secure:
-            self._collect_masked(moment)
+        devices: dict[str, str] = {}
         for device, stops in self._devices(down=False):
             names = _names(self.facts, stops)
             if not names or (self.secure and stops[0].owner is not None):
@@ -102,16 +129,9 @@ class Relay:
             self.dispatcher.call(
                 edge, "collect_stages", *arguments, parcels=[sent], keys=(cluster.id,)
             )
-        reply = self.dispatcher.call(
-            edge,
-            "close_cluster",
-            *(cluster.id, domain, sum(samples.values())),
-            keys=(cluster.id, domain),
-        )
-        reasons = {devices[source]: why for source, why in reply.values["rejected"].items()}
-        return Collected(samples=reply.values["samples"], rejected=reasons)
+        return devices
 
-    def _collect_masked(self, moment: Moment) -> None:
+    def _collect_masked(self, moment: Moment, lost: Mapping[str, LostDeviceError]) -> None:
         cluster = self.cluster
         own = [(o, owner_stops(cluster, self.facts.n_units, o)) for o in cluster.owners]
         owners = [
@@ -125,6 +145,7 @@ class Relay:
                 domain=self._domain,
                 moment=moment,
                 owners=owners,
+                lost=lost,
             ).run()
 
     @property

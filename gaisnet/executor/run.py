@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -16,7 +16,7 @@ from gaisnet.errors import (
     RunError,
     UsageError,
 )
-from gaisnet.executor.betweenrounds import hear_at_the_end, let_go
+from gaisnet.executor.betweenrounds import hear_at_the_end, let_go, refuse_if_lost
 from gaisnet.executor.build import devices_of
 from gaisnet.executor.checkpoint import Checkpoint
 from gaisnet.executor.engines import Engine, EngineOptions, make_engine
@@ -148,6 +148,7 @@ class _Run:
     ) -> None:
         self._folder = folder
         self._on_loss = on_loss
+        self._known_lost: set[str] = set()
         self._before = self._folder.read_manifest() if resumed else None
         earlier = () if self._before is None else self._before.earlier_plans
         self._lineage = Lineage(folder=folder.path, files=files, earlier=earlier)
@@ -189,9 +190,11 @@ class _Run:
 
     def _go_on_without(self, error: LostDeviceError, engine: Engine) -> Checkpoint | None:
         """Another plan, and the last checkpoint carried over to it; the manifest makes it so."""
+        self._tell_lost(_lost_by(error))
         manifest, epoch = self._manifest, self._manifest.epoch + 1
         target = self._folder.path / "plans" / f"epoch-{epoch}.json"
-        files = go_on_without(error, self._lineage.files, self._lineage.first, engine, target)
+        known = self._lineage.files, self._lineage.first, engine, target
+        files = go_on_without(error, self._known_lost, *known)
         replaced = EarlierPlan(path=manifest.plan_path, sha256=manifest.plan_sha256)
         earlier = (*self._lineage.earlier, replaced)
         self._lineage = Lineage(folder=self._folder.path, files=files, earlier=earlier)
@@ -205,16 +208,22 @@ class _Run:
         done = checkpoint.rounds_done if checkpoint else 0
         self._folder.reopen(done)
         self._note(rounds_done=done)
-        if not isinstance(error, DepartedError):
-            self._folder.tell("device_lost", device=error.where, detail=error.message)
         self._folder.announce(files.plan, self._manifest, engine.states)
         lost = files.plan.loss.lost if files.plan.loss else ()
         detail = f"goes on without {', '.join(lost)} after {done} rounds"
         self._folder.tell("replanned", round_index=done, device=error.where, detail=detail)
         return checkpoint
 
+    def _tell_lost(self, lost: Mapping[str, str], round_index: int | None = None) -> None:
+        """Of each device once, as soon as it is known."""
+        for device, why in sorted(lost.items()):
+            if device not in self._known_lost:
+                self._known_lost.add(device)
+                self._folder.tell("device_lost", round_index=round_index, device=device, detail=why)
+
     def _session(self, engine: Engine, seed: int, rounds: int, epoch: int) -> Session:
-        return Session(self._lineage.files, engine, self._run_id(seed), seed, rounds, epoch)
+        known = self._lineage.files, engine, self._run_id(seed), seed, rounds, epoch
+        return Session(*known, bears_losses=self._on_loss == "replan")
 
     def _work(
         self, session: Session, checkpoint: Checkpoint | None, rounds: int
@@ -226,13 +235,18 @@ class _Run:
             self._folder.tell("round_started", round_index=index)
             metrics = session.round(index)
             self._folder.add_metrics(metrics)
+            self._tell_lost(session.lost, index)
             for device, why in metrics.rejected.items():
                 self._folder.tell("update_rejected", round_index=index, device=device, detail=why)
-            written = self._lineage.checkpoints.write(session.checkpoint(index + 1))
+            taken = session.checkpoint(index + 1)
+            self._tell_lost(session.lost, index)
+            written = self._lineage.checkpoints.write(taken)
             self._note(rounds_done=index + 1)
             self._folder.tell("checkpoint_written", round_index=index, detail=written.name)
             self._folder.tell("round_closed", round_index=index, detail=_summary(metrics))
-            let_go(self._folder, session.engine, self._lineage.files.plan, index + 1, rounds)
+            plan = self._lineage.files.plan
+            let_go(self._folder, session.engine, plan, index + 1, rounds)
+            refuse_if_lost(session.lost, plan, index + 1, rounds)
         return self._finish(session)
 
     def _finish(self, session: Session) -> tuple[ServiceMetrics, ...]:
@@ -334,9 +348,9 @@ class _Run:
                 hint=f"free some space, then go on with `{resume}`",
             ) from error
         except RunError as error:
-            if isinstance(error, LostDeviceError) and not isinstance(error, DepartedError):
+            if isinstance(error, LostDeviceError):
                 with suppress(OutputError):
-                    self._folder.tell("device_lost", device=error.where, detail=error.message)
+                    self._tell_lost(_lost_by(error))
             self._give_up("failed", "run_failed", error.message)
             advice = f"{error.hint}; then" if error.hint else "the last checkpoint is kept:"
             error.hint = f"{advice} go on with `{resume}`"
@@ -346,6 +360,11 @@ class _Run:
         with suppress(OutputError):
             self._note(status=status)
             self._folder.tell(kind, detail=detail)
+
+
+def _lost_by(error: LostDeviceError) -> dict[str, str]:
+    """The device that is lost, and what is to be said; nothing of one that has left."""
+    return {} if isinstance(error, DepartedError) else {str(error.where): error.message}
 
 
 def _relative(path: Path, base: Path) -> str:

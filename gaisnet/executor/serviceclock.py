@@ -3,10 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 
 from gaisnet.executor.blueprints import Blueprint, ModelSource
-from gaisnet.executor.engines.base import Address, Engine, News, Outcome, Parcel, Reply
+from gaisnet.executor.engines.base import (
+    Address,
+    Engine,
+    LostDeviceError,
+    News,
+    Outcome,
+    Parcel,
+    Reply,
+)
 from gaisnet.executor.frames import Buffer
 from gaisnet.executor.inference import ServiceChain
 from gaisnet.executor.meter import Meter
@@ -98,6 +107,16 @@ class ServiceClock:
     def together(self, tasks: Sequence[Callable[[Engine], Outcome]]) -> list[Outcome]:
         """One after the other."""
         return [task(self) for task in tasks]
+
+    def bear(
+        self, devices: Collection[str]
+    ) -> AbstractContextManager[Mapping[str, LostDeviceError]]:
+        """As the engine does."""
+        return self._engine.bear(devices)
+
+    def heed(self, devices: Collection[str]) -> None:
+        """As the engine does."""
+        self._engine.heed(devices)
 
     def settle(self) -> None:
         """As the engine does."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 from torch import Tensor
@@ -13,7 +14,9 @@ from gaisnet.executor.build import Site, build_services, gather_data
 from gaisnet.executor.checkpoint import Checkpoint
 from gaisnet.executor.data import DataFormat
 from gaisnet.executor.dispatch import Dispatcher
+from gaisnet.executor.dispensable import dispensable_owners
 from gaisnet.executor.engines import Engine
+from gaisnet.executor.engines.base import LostDeviceError
 from gaisnet.executor.evaluate import Evaluation, Evaluator
 from gaisnet.executor.export import export_adapter, frozen_sha256
 from gaisnet.executor.facts import ModelFacts
@@ -56,6 +59,7 @@ class Session:
         seed: Of the order of samples.
         rounds: How many there will be; the last one is evaluated.
         epoch: How often the run's services were put in place before.
+        bears_losses: Whether a round may close without owners that are lost.
 
     Raises:
         InputError: Data is missing or malformed.
@@ -64,11 +68,20 @@ class Session:
     """
 
     def __init__(
-        self, files: PlanFiles, engine: Engine, run: str, seed: int, rounds: int, epoch: int = 0
+        self,
+        files: PlanFiles,
+        engine: Engine,
+        run: str,
+        seed: int,
+        rounds: int,
+        epoch: int = 0,
+        *,
+        bears_losses: bool = True,
     ) -> None:
         tuning = files.job.fine_tuning
         self.files, self.engine, self.run, self.seed = files, engine, run, seed
         self._rounds, self.epoch = rounds, epoch
+        self._dispensable = dispensable_owners(files.plan) if bears_losses else frozenset()
         self.aggregator = aggregator_of(tuning.aggregator, trim_fraction=tuning.trim_fraction)
         self.model = load_tuned_model(files, self.aggregator)
         self.format = DataFormat.of(self.model)
@@ -108,7 +121,8 @@ class Session:
         tunable = files.job.tunable
         dropout = isinstance(tunable, LoraSpec) and tunable.dropout > 0
         settings = Settings(fine_tuning=tuning, seed=self.seed, dropout=dropout)
-        self._tuner = FineTuner(self._dispatcher, files.plan, self._facts, settings)
+        known = self._dispatcher, files.plan, self._facts, settings
+        self._tuner = FineTuner(*known, self._dispensable)
 
     def resume(self, checkpoint: Checkpoint) -> None:
         """Go on where a checkpoint was taken."""
@@ -116,14 +130,34 @@ class Session:
         self._tuner.cursors.update(checkpoint.cursors)
         self.engine.meter.take()
 
+    @property
+    def lost(self) -> Mapping[str, str]:
+        """Owners without which the last round closed, each with what is to be said of it."""
+        return self._tuner.lost
+
     def checkpoint(self, rounds_done: int) -> Checkpoint:
-        """The state after so many rounds."""
+        """The state after so many rounds.
+
+        That of an owner which was lost meanwhile is left out: its optimizer would start anew.
+
+        Raises:
+            LostDeviceError: Another device is lost.
+        """
+        while True:
+            try:
+                return self._take_checkpoint(rounds_done)
+            except LostDeviceError as error:
+                if error.where not in self._dispensable - self.lost.keys():
+                    raise
+                self._tuner.lost[error.where] = error.message
+
+    def _take_checkpoint(self, rounds_done: int) -> Checkpoint:
         return Checkpoint(
             rounds_done=rounds_done,
             seed=self.seed,
             cursors=self._tuner.cursors,
             modules=self._snapshots.modules(),
-            optimizers=self._snapshots.optimizers(),
+            optimizers=self._snapshots.optimizers(without=self.lost),
             norms=self._snapshots.norms(),
         )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 
 from torch import Tensor
 
@@ -57,10 +57,15 @@ class Snapshots:
             for name, tensor in sorted(self._modules_at(device, domain).items())
         }
 
-    def optimizers(self) -> dict[str, Tensor]:
-        """Every stage's optimizer state, by ``device|stage|parameter|key``."""
+    def optimizers(self, without: Container[str] = ()) -> dict[str, Tensor]:
+        """Every stage's optimizer state, by ``device|stage|parameter|key``.
+
+        Args:
+            without: Devices that are not asked.
+        """
         state: dict[str, Tensor] = {}
-        for device, stages in sorted(self._stages.items()):
+        left = [(device, held) for device, held in self._stages.items() if device not in without]
+        for device, stages in sorted(left):
             address = Address(device, HOLDER)
             reply = self._engine.call(address, "export_optimizers", stages, Moment(), makes=1)
             _, held = decode(self._engine.fetch(reply.parcels[0]))

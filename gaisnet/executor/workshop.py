@@ -108,7 +108,7 @@ class Workshop:
         return Coordinator(_mailbox(blueprint), blueprint.run, aggregator, gate)
 
     def _conductor(self, blueprint: ConductorBlueprint) -> Conductor:
-        known = blueprint.clusters, blueprint.facts, blueprint.settings
+        known = blueprint.clusters, blueprint.facts, blueprint.settings, blueprint.dispensable
         return Conductor(self._engine, *known)
 
     def _body(self, blueprint: BodyBlueprint) -> BodyServer:

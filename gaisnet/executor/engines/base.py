@@ -5,11 +5,16 @@ answers only, and frames go from device to device. An engine may work asynchrono
 and ``send`` return at once, calls of one service run in the order in which they were issued, each
 after the frames that it takes have arrived, and only what is read of a reply or a parcel waits.
 An error may surface at any later wait. No wait is without a bound.
+
+A lost device fails whatever is asked of it, and all that was issued with it. Where the algorithm
+can do without some devices it says so (``bear``): what a lost one was to do comes to nothing then,
+and so does what takes frames of its, and nothing else.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar
 
@@ -193,6 +198,25 @@ class Engine(Protocol):
         Raises:
             GaisnetError: Whatever failed.
         """
+
+    def bear(
+        self, devices: Collection[str]
+    ) -> AbstractContextManager[Mapping[str, LostDeviceError]]:
+        """Do without any of ``devices`` that is lost, in what is issued within the context.
+
+        Calls and frames of a lost one come to nothing, and so does all that builds on them; frames
+        that nobody made have no bytes. What was issued before must come about all the same, and
+        an error of another kind, or of another device, is raised as ever. Contexts of one engine
+        do not nest; a service that issues calls of its own says for itself what it can bear.
+
+        Returns:
+            A context, whose value has those that were lost so far; it is complete when all is
+            settled, as it is when the context ends without an error.
+        """
+
+    def heed(self, devices: Collection[str]) -> None:
+        """Find the loss of these from now on, while anything is under way, even if that is
+        nothing of theirs."""
 
     def settle(self) -> None:
         """Wait until all that was issued is done.

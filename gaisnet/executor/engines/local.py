@@ -4,14 +4,24 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from gaisnet.errors import RunError
 from gaisnet.executor.blueprints import Blueprint, ModelSource
 from gaisnet.executor.devicelog import DeviceLog, secrets_of
-from gaisnet.executor.engines.base import Address, Answer, Engine, News, Outcome, Parcel, Reply
+from gaisnet.executor.engines.base import (
+    Address,
+    Answer,
+    Engine,
+    LostDeviceError,
+    News,
+    Outcome,
+    Parcel,
+    Reply,
+)
 from gaisnet.executor.frames import Buffer
 from gaisnet.executor.meter import Meter
 from gaisnet.models import FoundationModel
@@ -33,6 +43,8 @@ class _Parcel:
     """Device that the frame was made for."""
     frame: Buffer
     task: int | None = None
+    lost: LostDeviceError | None = None
+    """Why it was never made, or has not come."""
 
     @property
     def frame_bytes(self) -> int:
@@ -63,6 +75,8 @@ class LocalEngine:
         self._logs: dict[str, DeviceLog] = {}
         self._calls: dict[str, int] = {}
         self._computing: str | None = None
+        self._borne: frozenset[str] = frozenset()
+        self._losses: dict[str, LostDeviceError] = {}
         self._tap = tap
         self._workshop = _new_workshop(self)
         self._services: dict[Address, object] = {}
@@ -89,7 +103,13 @@ class LocalEngine:
         for parcel in parcels:
             if parcel.address != address:
                 raise RunError(f"{address} was given a frame that lies at {parcel.address}")
-        answer, seconds = self._timed(address, method, (*arguments, *map(_frame_of, parcels)))
+        try:
+            frames = [_frame_of(parcel) for parcel in parcels]
+            answer, seconds = self._timed(address, method, (*arguments, *frames))
+        except LostDeviceError as error:
+            self._take_as_lost(error, address.device, *map(_missing, parcels))
+            nothing = _Parcel(address, "", b"", lost=error)
+            return _Reply((nothing,) * (makes or 0), {}, lambda: None)
         if makes not in (None, len(answer.frames)):
             raise RunError(f"{method} of {address} made {len(answer.frames)} frames, not {makes}")
         made = tuple(_Parcel(address, receiver, frame) for receiver, frame in answer.frames)
@@ -97,14 +117,23 @@ class LocalEngine:
 
     def send(self, parcel: Parcel, receiver: Address) -> Parcel:
         """Hand the frame over."""
+        try:
+            return self._carry(parcel, receiver)
+        except LostDeviceError as error:
+            ends = parcel.address.device, receiver.device
+            self._take_as_lost(error, *ends, _missing(parcel))
+            return _Parcel(receiver, receiver.device, b"", parcel.task, error)
+
+    def _carry(self, parcel: Parcel, receiver: Address) -> Parcel:
+        frame = _frame_of(parcel)
         assert isinstance(parcel, _Parcel)
         if parcel.receiver != receiver.device:
             raise RunError(f"a frame for {parcel.receiver} was to be sent to {receiver.device}")
         sender = parcel.address.device
         if self._tap is not None:
-            self._tap(sender, receiver.device, parcel.frame)
-        self.meter.count(sender, receiver.device, parcel.frame)
-        return _Parcel(receiver, receiver.device, parcel.frame, parcel.task)
+            self._tap(sender, receiver.device, frame)
+        self.meter.count(sender, receiver.device, frame)
+        return _Parcel(receiver, receiver.device, frame, parcel.task)
 
     def put(self, frame: Buffer, receiver: Address) -> Parcel:
         """Name it there."""
@@ -117,6 +146,26 @@ class LocalEngine:
     def together(self, tasks: Sequence[Callable[[Engine], Outcome]]) -> list[Outcome]:
         """One after the other."""
         return [task(self) for task in tasks]
+
+    @contextmanager
+    def bear(self, devices: Collection[str]) -> Iterator[Mapping[str, LostDeviceError]]:
+        """Nothing is lost within one process; but see ``_take_as_lost``."""
+        before = self._borne, self._losses
+        self._borne, self._losses = frozenset(devices), {}
+        try:
+            yield self._losses
+        finally:
+            self._borne, self._losses = before
+
+    def heed(self, devices: Collection[str]) -> None:
+        """Whatever is lost is found when it is asked."""
+
+    def _take_as_lost(self, error: LostDeviceError, *involved: str | None) -> None:
+        """For engines whose devices can be taken away: raises ``error`` unless it is borne."""
+        device = str(error.where)
+        if device not in self._borne or device not in involved:
+            raise error
+        self._losses.setdefault(device, error)
 
     def settle(self) -> None:
         """Every call was waited for."""
@@ -158,7 +207,8 @@ class LocalEngine:
         before, self._computing = self._computing, address.device  # a service may call others
         started = time.perf_counter()
         try:
-            answer = called(*arguments)
+            with self.bear(()):  # and says for itself whom it can do without
+                answer = called(*arguments)
         except Exception as error:
             log.failed(doing, error)
             raise
@@ -185,7 +235,15 @@ class LocalEngine:
 
 def _frame_of(parcel: Parcel) -> Buffer:
     assert isinstance(parcel, _Parcel)
+    if parcel.lost is not None:
+        raise parcel.lost
     return parcel.frame
+
+
+def _missing(parcel: Parcel) -> str | None:
+    """Who was lost, so that there is no such frame."""
+    assert isinstance(parcel, _Parcel)
+    return None if parcel.lost is None else parcel.lost.where
 
 
 def _new_workshop(engine: Engine) -> Workshop:

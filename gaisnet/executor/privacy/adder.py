@@ -26,6 +26,7 @@ class _Sum:
     masked: dict[str, Words] = field(default_factory=dict)
     samples: int = 0
     names: tuple[str, ...] = ()
+    closed: bool = False
 
 
 class Adder:
@@ -58,17 +59,25 @@ class Adder:
             )
         )
 
-    def add(self, cluster: str, source: str, samples: int, state: Mapping[str, Tensor]) -> None:
-        """Take an owner's masked modules, int64 tensors."""
-        flat = torch.cat([state[name].reshape(-1) for name in sorted(state)])
+    def add(self, cluster: str, source: str, samples: int, state: Mapping[str, Tensor]) -> bool:
+        """Take an owner's masked modules, int64 tensors; not when the sum is closed.
+
+        The others reveal what unmasks the sum over those that were in it when it was closed.
+        """
         held = self._sums[cluster]
+        if held.closed:
+            return False
+        flat = torch.cat([state[name].reshape(-1) for name in sorted(state)])
         held.masked[source] = flat.numpy().view(np.uint64)
         held.samples += samples
         held.names = tuple(sorted(state))
+        return True
 
-    def survivors(self, cluster: str) -> list[str]:
-        """Owners whose masked modules came, sorted."""
-        return sorted(self._sums[cluster].masked)
+    def close(self, cluster: str) -> list[str]:
+        """Owners whose masked modules came, sorted; nobody's are added from now on."""
+        held = self._sums[cluster]
+        held.closed = True
+        return sorted(held.masked)
 
     def samples(self, cluster: str) -> int:
         """Of the survivors."""

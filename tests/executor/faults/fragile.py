@@ -30,9 +30,10 @@ class FragileEngine(LocalEngine):
         self._needs(address.device)
         super().place(address, blueprint)
 
-    def send(self, parcel: Parcel, receiver: Address) -> Parcel:
+    def _carry(self, parcel: Parcel, receiver: Address) -> Parcel:
+        self._needs(parcel.address.device)
         self._needs(receiver.device)
-        return super().send(parcel, receiver)
+        return super()._carry(parcel, receiver)
 
     def put(self, frame: Buffer, receiver: Address) -> Parcel:
         self._needs(receiver.device)

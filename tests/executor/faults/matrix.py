@@ -20,10 +20,15 @@ PHASES = (
 )  # fmt: skip
 ROLES = ("owner", "holder", "edge", "driver")
 
-Outcome = Literal["goes on", "not begun", "unchanged", "resumed", "left out", "ends 20", "ends 21"]
+Outcome = Literal[
+    "goes on", "left out, goes on", "not begun", "unchanged", "resumed", "left out", "ends 20",
+    "ends 21",
+]  # fmt: skip
 """``goes on``: without the device, under another plan. ``unchanged``: the result is what it is
 without the fault. ``resumed``: the run ends with its process; a resumed one gives the same bits.
-``left out``: the update does not count. ``ends``: with this exit code, and can be resumed."""
+``left out``: the update does not count. ``left out, goes on``: the round closes without the
+device's update, and the run goes on from there without the device, under another plan. ``ends``:
+with this exit code, and can be resumed."""
 
 _DEVICE = ("kill", "freeze", "slow", "disconnect")
 """Faults of a device as a whole."""
@@ -64,6 +69,8 @@ def outcome_of(cell: Cell) -> Outcome | None:
         return "ends 20"
     if cell.role == "driver":
         return "resumed" if cell.fault in ("kill", "disconnect") else "unchanged"
+    if cell.fault in _DEVICE and (cell.phase, cell.role) == ("averaging", "owner"):
+        return "left out, goes on"
     if cell.fault in _DEVICE:
         return {"joining": "not begun", "shutdown": "unchanged"}.get(cell.phase, "goes on")  # type: ignore[return-value]
     if cell.phase == "averaging":

@@ -28,7 +28,7 @@ METHODS = {
     "distributing": "set_modules",
     "forward": "forward",
     "backward": "backward",
-    "averaging": "close_cluster",
+    "averaging": "get_modules",
     "checkpointing": "export_optimizers",
     "inference": "advance",
 }
@@ -114,15 +114,17 @@ def test_a_fault_of_a_device_has_its_outcome(
 ):
     engine, folder = FaultyEngine(cell), tmp_path / "run"
     outcome = outcome_of(cell)
-    if outcome in ("goes on", "unchanged", "left out"):
+    if outcome in ("goes on", "left out, goes on", "unchanged", "left out"):
         result = execute(plan, run_dir=folder, engine=engine, on_event=engine.follow)
         assert result.manifest.status == "done"
-        assert result.manifest.epoch == (1 if outcome == "goes on" else 0)
+        assert result.manifest.epoch == (1 if str(outcome).endswith("goes on") else 0)
         left_out = {device for m in result.metrics for device in m.rejected}
-        assert left_out == ({engine.device} if outcome == "left out" else set())
+        assert left_out == ({engine.device} if str(outcome).startswith("left out") else set())
         same = result.manifest.tunable_sha256 == whole.manifest.tunable_sha256
-        # Who holds a stage makes no difference to the bits; who owns data does.
-        assert same == (cell.role != "owner" or cell.phase in ("inference", "shutdown"))
+        # Who holds a stage makes no difference to the bits; who owns data does, unless its last
+        # update has come.
+        late = ("checkpointing", "inference", "shutdown")
+        assert same == (cell.role != "owner" or cell.phase in late)
         return
     with pytest.raises(RunError) as caught:
         execute(plan, run_dir=folder, engine=engine, on_event=engine.follow)

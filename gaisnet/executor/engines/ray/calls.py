@@ -30,8 +30,14 @@ class Call:
     """Tells whoever issues calls in the course of it that to go on is in vain."""
     receiver: str | None = None
     """Device that has to take the frame, if it sends one."""
+    borne: frozenset[str] = frozenset()
+    """Devices for whose loss it may come to nothing."""
     receipt: Receipt | None = None
     """What came of it, once that is known."""
+
+    def is_hit_by(self, device: str) -> bool:
+        """Whether it comes to nothing by itself when that device is lost."""
+        return device in (self.device, self.receiver)
 
 
 Wait = Callable[[Call], Receipt]
@@ -81,7 +87,10 @@ class RayReply:
     @property
     def values(self) -> Mapping[str, Any]:
         """Waits."""
-        values: dict[str, Any] = json.loads(self._receipt().values)
+        receipt = self._receipt()
+        if receipt.failure is not None:
+            raise receipt.failure.error()
+        values: dict[str, Any] = json.loads(receipt.values)
         return values
 
     @property

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import itertools
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 
 import numpy as np
 
 from gaisnet.errors import RunError
-from gaisnet.executor.engines.base import Address, Parcel, Reply
+from gaisnet.executor.engines.base import Address, LostDeviceError, Parcel, Reply
 from gaisnet.executor.engines.ray.calls import Call, RayParcel, RayReply
 from gaisnet.executor.engines.ray.ledger import Ledger
 from gaisnet.executor.engines.ray.messages import Failure, Made, pack_arguments
@@ -138,6 +139,16 @@ class Issuer:
             raise Failure.model_validate_json(found).error()
         content: Buffer = found.data
         return content
+
+    def bear(
+        self, devices: Collection[str]
+    ) -> AbstractContextManager[Mapping[str, LostDeviceError]]:
+        """Calls that a lost device of these was to do are given up, and no other."""
+        return self._ledger.bear(devices)
+
+    def heed(self, devices: Collection[str]) -> None:
+        """Ask these, too, whether they are alive."""
+        self._ledger.heed(devices)
 
     def settle(self) -> None:
         """Wait for all calls."""

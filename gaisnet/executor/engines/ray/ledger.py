@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import ray
@@ -51,9 +52,13 @@ class Ledger:
         self._health, self._halted, self._told = health, halted, told
         self._under_way: dict[Call, None] = {}
         self._failures: list[Failure] = []
+        self._heeded: frozenset[str] = frozenset()
+        self._borne: frozenset[str] = frozenset()
+        self._losses: dict[str, LostDeviceError] = {}
 
     def enter(self, call: Call) -> Call:
         """Keep account of a call from now on."""
+        call.borne = self._borne
         self._under_way[call] = None
         if len(self._under_way) > _MOST_UNDER_WAY:
             self.wait(next(iter(self._under_way)))
@@ -67,12 +72,13 @@ class Ledger:
             GaisnetError: The call, or one before it, failed. Either way nothing is under way
                 any more.
         """
-        while call.receipt is None:
+        while call.receipt is None and not self._failures:
             if self._halted():
                 self._give_up()
             ray.wait([call.ref], timeout=_LOOK_EVERY_S)
             self._look()
         self._raise_failures()
+        assert call.receipt is not None
         return call.receipt
 
     def answer(self, device: str, ref: Any, limit_s: float) -> Any:
@@ -90,6 +96,8 @@ class Ledger:
         until = time.monotonic() + limit_s
         while not ray.wait([ref], timeout=_LOOK_EVERY_S)[0]:
             self._see_to([device], ())
+            if device in self._health.lost:
+                raise self._health.error(device)
             if time.monotonic() > until:
                 raise RunError(f"{device} has not answered within {limit_s:.3g} s", where=device)
         try:
@@ -100,6 +108,20 @@ class Ledger:
             raise self._health.error(device) from error
         except RayError as error:
             raise Failure.of(error, device, "answering").error() from error
+
+    @contextmanager
+    def bear(self, devices: Collection[str]) -> Iterator[Mapping[str, LostDeviceError]]:
+        """See ``Engine.bear``."""
+        self._borne, self._losses = frozenset(devices), {}
+        try:
+            yield self._losses
+            self.settle()
+        finally:
+            self._borne = frozenset()
+
+    def heed(self, devices: Collection[str]) -> None:
+        """See ``Engine.heed``."""
+        self._heeded |= set(devices)
 
     def settle(self) -> None:
         """Wait until nothing is under way; raises as ``wait``."""
@@ -116,16 +138,16 @@ class Ledger:
         for ref in done:
             self._take_in(calls[ref])
         devices = {call.device for call in self._under_way}
-        devices |= self._health.present if self._everyone else set()
+        devices |= self._health.present if self._everyone else self._heeded & self._health.present
         starting = {call.device for call in self._under_way if call.starts}
         self._see_to(sorted(devices), starting)
 
     def _see_to(self, devices: Collection[str], starting: Collection[str]) -> None:
-        try:
-            self._health.check(devices, starting)
-        except LostDeviceError as error:
-            self._abandon(error)
-            raise
+        for device in devices:
+            try:
+                self._health.check([device], starting)
+            except LostDeviceError as error:
+                self._lose(device, error)
 
     def _take_in(self, call: Call) -> None:
         try:
@@ -145,22 +167,33 @@ class Ledger:
         if failure.kind == LostDeviceError.__name__ and failure.where is not None:
             why = failure.message.partition(" is lost: ")[2]
             self._health.lose(failure.where, why or ENDED)
+            if failure.where in call.borne and (failure.passed_on or call.is_hit_by(failure.where)):
+                self._losses.setdefault(failure.where, self._health.error(failure.where))
+                return
         self._failures.append(failure)
 
-    def _abandon(self, error: LostDeviceError) -> None:
-        """Give up what a lost device was to do, and tell those that wait for its frames."""
-        device = str(error.where)
-        failure = Failure.of(error, device, "").model_copy(update={"passed_on": True})
+    def _lose(self, device: str, error: LostDeviceError) -> None:
+        """A device is lost: unless that is borne, all that is under way is given up."""
         # A frame that is on its way to a frozen device never arrives, nor does its sender learn.
-        hit = [call for call in self._under_way if device in (call.device, call.receiver)]
+        hit = [call for call in self._under_way if call.is_hit_by(device)]
+        borne = device in self._borne and all(device in call.borne for call in hit)
+        self._withdraw(hit, Failure.of(error, device, ""))
+        if borne:
+            self._losses.setdefault(device, error)
+            return
+        self._told(device)
+        self._drain()
+        self._failures.clear()
+        raise error
+
+    def _withdraw(self, hit: Sequence[Call], failure: Failure) -> None:
+        """Give up what a lost device was to do, and tell those that wait for its frames."""
+        failure = failure.model_copy(update={"passed_on": True})
         for call in hit:
             del self._under_way[call]
             call.receipt = Receipt(failure=failure)
             if call.spoil is not None:
                 call.spoil(failure)
-        self._told(device)
-        self._drain()
-        self._failures.clear()
 
     def _raise_failures(self) -> None:
         if not self._failures:
