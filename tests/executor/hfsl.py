@@ -186,7 +186,7 @@ class Fleet:
 
     def __post_init__(self) -> None:
         self.frames: list[tuple[str, str, bytes]] = []
-        self.engine = LocalEngine(tap=self._tap)
+        self.engine = self.make_engine()
         aggregator = aggregator_of(self.fine_tuning.aggregator)
         aggregator.prepare(self.model)
         self.facts = ModelFacts.of(self.model)
@@ -206,6 +206,10 @@ class Fleet:
             fine_tuning=self.fine_tuning, seed=self.seed, batch_sizes=self.batch_sizes
         )
         self.tuner = FineTuner(self.dispatcher, self.plan, self.facts, settings)
+
+    def make_engine(self) -> LocalEngine:
+        """The engine, which shows its frames to ``_tap``."""
+        return LocalEngine(tap=self._tap)
 
     def tune(self, rounds: int) -> list[float]:
         """So many rounds; their losses."""
