@@ -115,8 +115,8 @@ def _tell(driver: subprocess.Popen[str]) -> None:
 
 def watch(address: str, credentials: str) -> None:
     """The driver's part, on the head's machine: says whom to strike, and when it was found."""
-    from gaisnet.executor.engines.ray.settings import prepare
     from gaisnet.joining import use_credentials
+    from gaisnet.nodes.settings import prepare
 
     use_credentials(Path(credentials), False)
     prepare(private=False, inline=True)

@@ -32,7 +32,7 @@ import json, sys
 from pathlib import Path
 from gaisnet.joining import use_credentials
 use_credentials(Path(sys.argv[2]), False)
-from gaisnet.executor.engines.ray.settings import prepare
+from gaisnet.nodes.settings import prepare
 prepare(private=False, inline=True)
 from gaisnet.executor.engines.ray.engine import RayEngine
 engine = RayEngine(["one", "two"], address=sys.argv[1])

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from gaisnet.errors import MismatchError, UsageError
 
 if TYPE_CHECKING:
-    from gaisnet.executor.engines.ray.node import NodeSpec
+    from gaisnet.nodes.node import NodeSpec
     from gaisnet.report import Session
     from gaisnet.security.authority import Authority
 
@@ -40,8 +40,8 @@ def join(session: Session, spec: NodeSpec) -> None:
         RunError: There is no cluster, or the node has ended by itself.
         SecurityError: The cluster does not take this device's credentials.
     """
-    from gaisnet.executor.engines.ray.node import Node
     from gaisnet.links.address import parse_address
+    from gaisnet.nodes.node import Node
     from gaisnet.security import knock
 
     signal.signal(signal.SIGTERM, _as_ctrl_c)
@@ -72,7 +72,7 @@ def check(
     if plan is None:
         raise UsageError("a cluster is looked at for a plan", hint="name it with --plan")
     use_credentials(credentials, insecure)
-    from gaisnet.executor.engines.ray.settings import prepare
+    from gaisnet.nodes.settings import prepare
 
     prepare(private=False)
     from gaisnet.executor.engines.ray.checkup import check_cluster

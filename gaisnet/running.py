@@ -101,10 +101,10 @@ def drain(session: Session, device: str, address: str, deadline_s: float) -> Non
         RunError: The cluster cannot be reached, or the run does not let the device go in time.
         MismatchError: It has not joined the cluster.
     """
-    from gaisnet.executor.engines.ray.settings import prepare
+    from gaisnet.nodes.settings import prepare
 
     prepare(private=False)
-    from gaisnet.executor.engines.ray.drain import drain as drain_device
+    from gaisnet.nodes.drain import drain as drain_device
 
     with session.progress(f"draining {device}"):
         waited = drain_device(address, device, deadline_s)

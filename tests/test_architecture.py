@@ -53,6 +53,14 @@ def test_planner_report_links_and_files_do_not_import_torch() -> None:
     assert not loaded & {"torch", "transformers", "peft"}
 
 
+def test_a_device_that_has_only_joined_does_not_import_torch() -> None:
+    """``gaisnet join`` stays for as long as its device does."""
+    rooms = "gaisnet.joining, gaisnet.nodes.node, gaisnet.nodes.cluster, gaisnet.nodes.drain"
+    loaded = modules_after(f"import {rooms}")
+    assert "ray" in loaded
+    assert not loaded & {"torch", "transformers", "peft", "grpc"}
+
+
 FORBIDDEN_CALLS = {"print", "eval", "exec", "torch.load", "yaml.unsafe_load", "os.system"}
 FORBIDDEN_IMPORTS = {"pickle", "cPickle", "dill", "cloudpickle", "marshal", "shelve"}
 

@@ -32,7 +32,7 @@ EXPLAINED = {
         "each of its calls has a bound, and it is halted when anything else of the run fails",
     "executor/engines/ray/device.py: loop.run_in_executor(self._pool, self._compute, work, frames)":
         "a computation; whoever asked for it gives the device up when it takes too long",
-    "executor/engines/ray/node.py: self._process.communicate()":
+    "nodes/node.py: self._process.communicate()":
         "a node runs until its user ends it",
     "executor/engines/ray/reach.py: asked.exception()": "asyncio's: it raises rather than waits",
     "executor/engines/ray/reach.py: asked.result()": "likewise",

@@ -29,7 +29,7 @@ def join(
 
     with Session(format, quiet=quiet) as session:
         shown = joining.use_credentials(credentials, insecure)
-        from gaisnet.executor.engines.ray.node import NodeSpec
+        from gaisnet.nodes.node import NodeSpec
 
         spec = NodeSpec(
             device=device,

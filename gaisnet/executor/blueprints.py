@@ -15,13 +15,13 @@ from pydantic import Field
 from gaisnet.executor.facts import ModelFacts
 from gaisnet.executor.settings import Settings
 from gaisnet.models import FoundationModel
+from gaisnet.nodes.settings import FOLDER_VARIABLE
 from gaisnet.schema.base import Count, Identifier, PositiveCount, Sha256, Strict
 from gaisnet.schema.job import Compression, OptimizerSpec, PrivacySpec, UpdateGateSpec
 from gaisnet.schema.model import ModelSpec, TunableSpec
 from gaisnet.schema.plan import ClusterPlan
 
 __all__ = [
-    "FOLDER_VARIABLE",
     "Blueprint",
     "BodyBlueprint",
     "ConductorBlueprint",
@@ -36,9 +36,6 @@ __all__ = [
     "RequestSource",
     "Span",
 ]
-
-FOLDER_VARIABLE = "GAISNET_FOLDER"
-"""Environment variable with the folder in which a device finds what is named by relative paths."""
 
 
 class DeviceFile(Strict):

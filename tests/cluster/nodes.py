@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -62,13 +63,29 @@ class Cluster:
 
     def process(self, name: str) -> psutil.Process:
         """The process in which a device's services run."""
-        node = psutil.Process(self._nodes[list(self.network.names).index(name)].pid)
-        found = [
-            p for p in node.children(recursive=True) if "DeviceProcess" in " ".join(p.cmdline())
-        ]
+        found = self._called(name, "DeviceProcess")
         if len(found) != 1:
             raise RuntimeError(f"{len(found)} processes of {name}")
         return found[0]
+
+    def waiting(self, name: str) -> psutil.Process:
+        """The process that waits for the next run on a device; it may still be starting."""
+        until = time.monotonic() + _START_S
+        while len(found := self._called(name, "ray::IDLE")) != 1:
+            if time.monotonic() > until:
+                raise RuntimeError(f"{len(found)} processes wait on {name}")
+            time.sleep(0.1)
+        return found[0]
+
+    def _called(self, name: str, words: str) -> list[psutil.Process]:
+        """Processes of a device that show these words."""
+        node = psutil.Process(self._nodes[list(self.network.names).index(name)].pid)
+        found = []
+        for each in node.children(recursive=True):
+            with suppress(psutil.NoSuchProcess):
+                if words in " ".join(each.cmdline()):
+                    found.append(each)
+        return found
 
     def _shown(self) -> list[str]:
         shown = str(self.credentials(self.network.names[0]))
@@ -136,8 +153,8 @@ class Cluster:
         code = (
             "import sys; from pathlib import Path; from gaisnet.joining import use_credentials;"
             "use_credentials(Path(sys.argv[2]), False);"
-            "from gaisnet.executor.engines.ray.settings import prepare;"
-            "prepare(private=False); from gaisnet.executor.engines.ray.cluster import joined;"
+            "from gaisnet.nodes.settings import prepare;"
+            "prepare(private=False); from gaisnet.nodes.cluster import joined;"
             "sys.stdout.write(' '.join(joined(sys.argv[1])))"
         )
         head = self.network.names[0]

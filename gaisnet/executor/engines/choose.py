@@ -70,7 +70,7 @@ def _ray_engine(
     devices: Iterable[str], spares: Iterable[str], options: EngineOptions, step_s: float
 ) -> Engine:
     # Ray is an extra, slow to import, and reads its settings then.
-    from gaisnet.executor.engines.ray.settings import prepare
+    from gaisnet.nodes.settings import prepare
 
     private = options.address is None
     if not private:

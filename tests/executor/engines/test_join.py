@@ -9,9 +9,9 @@ import pytest
 
 from gaisnet.errors import InputError, SecurityError, UsageError
 from gaisnet.executor.engines import EngineOptions, make_engine
-from gaisnet.executor.engines.ray.node import NodeSpec, profile_label
 from gaisnet.executor.engines.ray.patience import Patience
-from gaisnet.executor.engines.ray.settings import settings
+from gaisnet.nodes.node import NodeSpec, profile_label
+from gaisnet.nodes.settings import settings
 from gaisnet.schema.catalogue import preset, preset_names
 from gaisnet.schema.files import canonical_json, sha256_file
 from gaisnet.schema.profile import Profile

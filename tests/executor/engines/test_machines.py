@@ -112,6 +112,16 @@ def ended(process: subprocess.Popen[str]) -> int:
     return process.returncode
 
 
+def test_a_run_takes_the_processes_that_wait_and_others_wait_after_it(
+    plan: Path, cluster: Cluster, tmp_path: Path
+):
+    waited = {name: cluster.waiting(name) for name in NAMES}
+    process = begun(cluster, plan, tmp_path / "run", PATIENCE)
+    assert {name: cluster.process(name) for name in NAMES} == waited
+    assert ended(process) == 0
+    assert all(cluster.waiting(name).pid != waited[name].pid for name in NAMES)
+
+
 def test_a_device_that_is_ten_times_slower_makes_no_difference_to_the_bits(
     plan: Path, cluster: Cluster, whole: RunResult, tmp_path: Path
 ):

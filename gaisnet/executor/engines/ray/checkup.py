@@ -8,11 +8,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from gaisnet.executor.build import devices_of
-from gaisnet.executor.engines.ray.cluster import joined
 from gaisnet.executor.engines.ray.engine import RayEngine
 from gaisnet.executor.engines.ray.messages import DeviceFacts
-from gaisnet.executor.engines.ray.node import PROFILE_LABEL, profile_label
 from gaisnet.executor.planfiles import PlanFiles
+from gaisnet.nodes.cluster import joined
+from gaisnet.nodes.node import PROFILE_LABEL, profile_label
 from gaisnet.schema.files import resolve
 
 __all__ = ["Finding", "check_cluster"]

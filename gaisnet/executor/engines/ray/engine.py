@@ -14,7 +14,6 @@ import torch
 from gaisnet.errors import RunError
 from gaisnet.executor.blueprints import Blueprint, ModelSource
 from gaisnet.executor.engines.base import Address, Engine, News, Outcome
-from gaisnet.executor.engines.ray import cluster
 from gaisnet.executor.engines.ray.calls import Call
 from gaisnet.executor.engines.ray.device import DeviceProcess
 from gaisnet.executor.engines.ray.health import Health
@@ -22,8 +21,9 @@ from gaisnet.executor.engines.ray.issuer import Issuer
 from gaisnet.executor.engines.ray.ledger import Ledger
 from gaisnet.executor.engines.ray.messages import DeviceFacts, DeviceNews, pack_blueprint
 from gaisnet.executor.engines.ray.patience import Patience
-from gaisnet.executor.engines.ray.settings import NAMESPACE, RESOURCE
 from gaisnet.models import FoundationModel
+from gaisnet.nodes import cluster
+from gaisnet.nodes.settings import NAMESPACE, RESOURCE
 from gaisnet.schema.watch import DeviceState, LogLevel
 
 __all__ = ["RayEngine"]
@@ -71,6 +71,7 @@ class RayEngine(Issuer):
         self._starts: Counter[str] = Counter()
         ledger = Ledger(self._health, told=self._forget, everyone=True)
         super().__init__(DRIVER, self._handles, patience, ledger)
+        self._own_cluster = address is None
         known = sorted(set(devices))
         if address is None:
             self._joined = frozenset([*known, *spares])
@@ -154,11 +155,16 @@ class RayEngine(Issuer):
         return self._joined.intersection(devices) - self._health.lost.keys()
 
     def close(self) -> None:
-        """End all processes of the devices, and the cluster if it was started here."""
-        for actor in self._handles.values():
-            ray.kill(actor)
-        self._handles.clear()
-        cluster.disconnect()
+        """End all processes of the devices, and the cluster if it was started here; on another
+        one, a process is to wait on each device for the next run."""
+        try:
+            for actor in self._handles.values():
+                ray.kill(actor)
+            if not self._own_cluster:
+                cluster.prepare_for_next(self._handles.keys() - self._health.lost.keys())
+        finally:
+            self._handles.clear()
+            cluster.disconnect()
 
     def _start(self, devices: Sequence[str]) -> None:
         started = {}

@@ -35,6 +35,8 @@ __all__ = [
 ]
 
 _PACKAGES = ("gaisnet", "ray", "torch", "transformers", "peft", "safetensors")
+_VERSIONS = {"python": platform.python_version()} | {name: version(name) for name in _PACKAGES}
+"""Of what this process has imported, which may be older than what is installed by now."""
 _BLUEPRINT: TypeAdapter[Blueprint] = TypeAdapter(Blueprint)
 
 
@@ -87,7 +89,7 @@ class DeviceFacts(Strict):
     def here(cls) -> DeviceFacts:
         """Of this process."""
         return cls(
-            versions={"python": platform.python_version()} | {n: version(n) for n in _PACKAGES},
+            versions=_VERSIONS,
             available_bytes=psutil.virtual_memory().available,
             time_s=time.time(),
         )

@@ -16,9 +16,9 @@ from ray.exceptions import RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from gaisnet.errors import MismatchError, RunError, UsageError
-from gaisnet.executor.engines.ray import cluster
-from gaisnet.executor.engines.ray.node import DEVICE_LABEL, JOIN_VARIABLE
-from gaisnet.executor.engines.ray.settings import NAMESPACE, RESOURCE
+from gaisnet.nodes import cluster
+from gaisnet.nodes.node import DEVICE_LABEL, JOIN_VARIABLE
+from gaisnet.nodes.settings import NAMESPACE, RESOURCE
 
 __all__ = ["drain"]
 

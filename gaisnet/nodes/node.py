@@ -15,9 +15,9 @@ from typing import Any
 import psutil
 
 from gaisnet.errors import InputError, RunError, UsageError
-from gaisnet.executor.blueprints import FOLDER_VARIABLE
-from gaisnet.executor.engines.ray.processes import end_all, rays_below
-from gaisnet.executor.engines.ray.settings import RESOURCE, settings
+from gaisnet.nodes.processes import end_all, rays_below
+from gaisnet.nodes.settings import FOLDER_VARIABLE, RESOURCE, settings
+from gaisnet.nodes.warm import WARM_PROCESSES, warm_settings
 from gaisnet.schema.files import read_model, sha256_file
 from gaisnet.schema.profile import Profile
 
@@ -77,6 +77,7 @@ class NodeSpec:
         options = {
             "resources": json.dumps({RESOURCE + self.device: 1}),
             "labels": ",".join(f"{name}={value}" for name, value in labels.items()),
+            "num-cpus": str(WARM_PROCESSES),
             "memory": str(memory_bytes),
             "object-store-memory": str(store_bytes),
         }
@@ -94,7 +95,8 @@ class NodeSpec:
 
     def environment(self, inherited: Mapping[str, str]) -> dict[str, str]:
         """Variables of the node's processes; what the user has set stays."""
-        own = settings(inline=self.inline) | {JOIN_VARIABLE: str(os.getpid())}
+        own = settings(inline=self.inline) | warm_settings()
+        own[JOIN_VARIABLE] = str(os.getpid())
         if self.folder is not None:
             own[FOLDER_VARIABLE] = str(self.folder.resolve())
         return own | dict(inherited) | dict(self.credentials)

@@ -8,13 +8,16 @@ from importlib.util import find_spec
 
 from gaisnet.errors import UsageError
 
-__all__ = ["NAMESPACE", "RESOURCE", "prepare", "settings"]
+__all__ = ["FOLDER_VARIABLE", "NAMESPACE", "RESOURCE", "prepare", "settings"]
 
 RESOURCE = "gaisnet:"
 """With a device's id: the resource that only its node has."""
 
 NAMESPACE = "gaisnet"
 """Of the names under which devices' processes are found."""
+
+FOLDER_VARIABLE = "GAISNET_FOLDER"
+"""Environment variable with the folder in which a device finds what is named by relative paths."""
 
 _INLINE_BYTES, _INLINE_ALL_BYTES = 64_000_000, 256_000_000
 

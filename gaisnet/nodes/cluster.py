@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Any
 
 import psutil
@@ -12,12 +12,13 @@ import ray
 from ray._private import worker
 
 from gaisnet.errors import MismatchError, RunError
-from gaisnet.executor.engines.ray.processes import end_all, end_at_once, rays_below
-from gaisnet.executor.engines.ray.settings import RESOURCE
 from gaisnet.links.address import parse_address
+from gaisnet.nodes.processes import end_all, end_at_once, rays_below
+from gaisnet.nodes.settings import RESOURCE
+from gaisnet.nodes.warm import ask_for_another
 from gaisnet.security import knock
 
-__all__ = ["connect", "disconnect", "joined", "start_here"]
+__all__ = ["connect", "disconnect", "joined", "prepare_for_next", "start_here"]
 
 _LOG = logging.getLogger(__name__)
 _OBJECT_STORE_BYTES = 512 * 2**20
@@ -109,6 +110,20 @@ def connect(address: str, devices: Iterable[str]) -> frozenset[str]:
         )
     names = (name for name in joined if name.startswith(RESOURCE))
     return frozenset(name.removeprefix(RESOURCE) for name in names)
+
+
+def prepare_for_next(devices: Collection[str]) -> None:
+    """Have a process started on each of these devices' nodes that waits for the next run."""
+    names = {RESOURCE + device: device for device in devices}
+    ask_for_another(
+        {
+            names[name]: f"{node['NodeManagerAddress']}:{node['NodeManagerPort']}"
+            for node in (ray.nodes() if names else ())
+            if node["Alive"]
+            for name in node["Resources"]
+            if name in names
+        }
+    )
 
 
 def disconnect() -> None:
