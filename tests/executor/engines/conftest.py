@@ -23,7 +23,7 @@ def local_engine() -> LocalEngine:
 @pytest.fixture(scope="session")
 def ray_engine() -> Iterator[Engine]:
     """Its devices can be told to strike themselves; until then they do what all devices do."""
-    from gaisnet.executor.engines.ray.settings import prepare
+    from gaisnet.nodes.settings import prepare
 
     prepare(private=True)
     from gaisnet.executor.engines.ray.engine import RayEngine

@@ -15,7 +15,7 @@ from pathlib import Path
 import psutil
 
 from gaisnet import cli
-from gaisnet.executor.engines.ray.settings import prepare
+from gaisnet.nodes.settings import prepare
 from tests.executor.engines.faults.deeds import cut_off
 from tests.executor.engines.faults.strike import Strike
 
