@@ -37,20 +37,23 @@ def join(session: Session, spec: NodeSpec) -> None:
     """Be a node of a cluster, until Ctrl-C or SIGTERM.
 
     Raises:
-        RunError: There is no cluster, or the node has ended by itself.
+        UsageError: An address is none that Ray takes as it is.
+        RunError: There is no cluster, or the node has not started or has ended by itself.
         SecurityError: The cluster does not take this device's credentials.
     """
-    from gaisnet.links.address import parse_address
+    from gaisnet.nodes.address import head_address
     from gaisnet.nodes.node import Node
     from gaisnet.security import knock
 
     signal.signal(signal.SIGTERM, _as_ctrl_c)
     if not spec.head:
-        knock(*parse_address(spec.address), spec.environment(os.environ))
+        knock(*head_address(spec.address), spec.environment(os.environ))
     node = Node(spec, os.environ)
     try:
         what = "begins a cluster at" if spec.head else "asks to join the cluster at"
         session.note(f"{spec.device} {what} {spec.address}; Ctrl-C ends it")
+        node.await_start()
+        session.note(f"{spec.device} takes part")
         node.wait()
     except KeyboardInterrupt:
         session.note(f"{spec.device} leaves")

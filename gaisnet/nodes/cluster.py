@@ -12,7 +12,7 @@ import ray
 from ray._private import worker
 
 from gaisnet.errors import MismatchError, RunError
-from gaisnet.links.address import parse_address
+from gaisnet.nodes.address import head_address
 from gaisnet.nodes.processes import end_all, end_at_once, rays_below
 from gaisnet.nodes.settings import RESOURCE
 from gaisnet.nodes.warm import ask_for_another
@@ -90,7 +90,7 @@ def connect(address: str, devices: Iterable[str]) -> frozenset[str]:
         SecurityError: It does not take what this device shows.
         MismatchError: A device has not joined it.
     """
-    knock(*parse_address(address), os.environ)
+    knock(*head_address(address), os.environ)
     _leave_stdout_alone()
     try:
         ray.init(address=address, configure_logging=False, log_to_driver=False)

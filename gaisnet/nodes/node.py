@@ -4,22 +4,27 @@ from __future__ import annotations
 
 import json
 import os
+import selectors
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import psutil
 
-from gaisnet.errors import InputError, RunError, UsageError
+from gaisnet.errors import InputError, RunError
+from gaisnet.nodes.address import check_host, head_address
 from gaisnet.nodes.processes import end_all, rays_below
 from gaisnet.nodes.settings import FOLDER_VARIABLE, RESOURCE, settings
 from gaisnet.nodes.warm import WARM_PROCESSES, warm_settings
 from gaisnet.schema.files import read_model, sha256_file
 from gaisnet.schema.profile import Profile
+from gaisnet.security import knock
 
 __all__ = [
     "DEVICE_LABEL",
@@ -38,6 +43,8 @@ _LEAST_OBJECT_STORE_BYTES = 80 * 2**20
 _OBJECT_STORE_SHARE = 0.2
 _END_S = 10.0
 """For a process that has been killed."""
+_START_S, _LOOK_S = 180.0, 1.0
+_STARTED = b"Ray runtime started"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,12 +72,12 @@ class NodeSpec:
         """The command line that starts the node, in the foreground.
 
         Raises:
-            UsageError: The address is none.
+            UsageError: An address is none, or none that Ray takes as it is.
             InputError: The profile is not one, or says nothing of a device.
         """
-        host, _, port = self.address.rpartition(":")
-        if not host or not port.isdigit():
-            raise UsageError(f"{self.address!r} is no address", hint="give HOST:PORT")
+        host, port = head_address(self.address)
+        if self.host is not None:
+            check_host(self.host)
         memory_bytes = self.memory_bytes or _memory_of(self.profile)
         store_bytes = max(int(memory_bytes * _OBJECT_STORE_SHARE), _LEAST_OBJECT_STORE_BYTES)
         labels = {DEVICE_LABEL: self.device, PROFILE_LABEL: profile_label(self.profile)}
@@ -82,7 +89,7 @@ class NodeSpec:
             "object-store-memory": str(store_bytes),
         }
         if self.head:
-            options |= {"port": port, "include-dashboard": "false", "node-ip-address": host}
+            options |= {"port": str(port), "include-dashboard": "false", "node-ip-address": host}
         else:
             options["address"] = self.address
         if self.host is not None:
@@ -112,15 +119,50 @@ class Node:
 
     def __init__(self, spec: NodeSpec, inherited: Mapping[str, str]) -> None:
         self._spec = spec
+        self._environment = spec.environment(inherited)
         self._process = subprocess.Popen(
             spec.command(),
-            env=spec.environment(inherited),
-            stdout=subprocess.DEVNULL,
+            env=self._environment,
+            stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
             # Ctrl-C is for us: we end the node in order.
             start_new_session=True,
         )
+
+    def await_start(self) -> None:
+        """Return when the node takes part in the cluster.
+
+        Raises:
+            RunError: It has not started in time, or has ended by itself.
+            SecurityError: It is the head, and its certificate is not for its address: Ray itself
+                would try on and on.
+        """
+        assert self._process.stdout is not None
+        until, told = time.monotonic() + _START_S, b""
+        with selectors.DefaultSelector() as selector:
+            selector.register(self._process.stdout, selectors.EVENT_READ)
+            while _STARTED not in told:
+                if selector.select(_LOOK_S):
+                    found = os.read(self._process.stdout.fileno(), 2**16)
+                    if not found:
+                        return self.wait()
+                    told += found
+                else:
+                    self._look(until)
+        return None
+
+    def _look(self, until: float) -> None:
+        """While nothing is said; raises as ``await_start``."""
+        if time.monotonic() > until:
+            raise RunError(
+                f"the node of {self._spec.device} has not started within {_START_S:.0f} s",
+                where=self._spec.address,
+                hint="see whether the addresses are this machine's and the head's",
+            )
+        if self._spec.head:
+            with suppress(RunError):  # nobody answers so far
+                knock(*head_address(self._spec.address), self._environment)
 
     def wait(self) -> None:
         """Return when the node has ended.

@@ -56,8 +56,8 @@ class Loopback:
     names: Sequence[str]
 
     def address(self, name: str) -> str:
-        """On loopback."""
-        return f"127.0.0.{self.names.index(name) + 1}"
+        """On loopback; not 127.0.0.1, which Ray takes for another address of this machine."""
+        return f"127.0.0.{self.names.index(name) + 2}"
 
     def command(self, name: str, words: Sequence[str]) -> list[str]:
         """The same everywhere."""

@@ -69,10 +69,24 @@ def test_inlining_is_for_links_with_latency():
     }
 
 
-@pytest.mark.parametrize("address", ["10.0.0.1", "10.0.0.1:", ":6379", "a:b"])
+@pytest.mark.parametrize("address", ["10.0.0.1", "10.0.0.1:", "a:b"])
 def test_an_address_has_host_and_port(profile: Path, address: str):
     with pytest.raises(UsageError, match="no address"):
         NodeSpec(device="a", profile=profile, head=False, address=address).command()
+
+
+@pytest.mark.parametrize("host", ["", "127.0.0.1", "localhost", "[::1]", "0.0.0.0"])
+def test_a_host_that_ray_takes_for_another_one_is_refused(profile: Path, host: str):
+    from gaisnet.nodes.cluster import connect  # loads Ray, which reads its settings
+
+    with pytest.raises(UsageError, match="Ray would take another address"):
+        NodeSpec(device="a", profile=profile, head=True, address=f"{host}:6379").command()
+    with pytest.raises(UsageError, match="Ray would take another address"):
+        connect(f"{host}:6379", ())
+    if host not in ("", "[::1]"):
+        spec = NodeSpec(device="a", profile=profile, head=False, address="h:1", host=host)
+        with pytest.raises(UsageError, match="Ray would take another address"):
+            spec.command()
 
 
 def test_a_profile_of_a_model_alone_says_nothing_of_the_device(tmp_path: Path):

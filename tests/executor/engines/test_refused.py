@@ -72,6 +72,19 @@ def test_a_device_with_another_token_is_told_so(fleet: Loopback, tmp_path: Path)
     assert (code, "who shows no certificate" in told) == (22, True), told
 
 
+def test_a_head_whose_certificate_is_for_another_address_is_told_so(
+    fleet: Loopback, tmp_path: Path
+):
+    """Its own processes do not speak with it, and Ray would wait for them without end."""
+    made = gaisnet("certs", tmp_path / "fleet", "--device", HEAD, "--host", "10.0.0.1")
+    assert made.returncode == 0, made.stderr
+    address = f"127.0.0.9:{fleet.address.partition(':')[2]}"
+    words = ["join", "--head", "--address", address, "--device", HEAD]
+    shown = ["--profile", fleet.profile, "--credentials", tmp_path / "fleet" / HEAD]
+    code, told = ask(*words, *shown)
+    assert (code, "does not fit this device's" in told) == (22, True), told
+
+
 def test_several_nodes_join_without_credentials_though_a_token_lies_in_the_users_home(
     tmp_path: Path,
 ):
