@@ -7,7 +7,7 @@ STAMP := $(VENV)/.installed
 export HF_HUB_OFFLINE ?= 1
 export TOKENIZERS_PARALLELISM ?= false
 
-.PHONY: demo test test-cluster test-faults fuzz check bench experiments schemas clean help
+.PHONY: demo test test-cluster test-smoke test-faults fuzz check bench experiments schemas clean help
 
 help:            ## what there is
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
@@ -25,6 +25,9 @@ test: $(STAMP)   ## every test but those that start Ray
 
 test-cluster: $(STAMP)  ## the tests that start Ray: on loopback and, for root, between network namespaces
 	$(BIN)/python -m pytest tests/executor/engines -m 'not whole_matrix'
+
+test-smoke: $(STAMP)    ## of those, what CI runs: one contract for both engines, and a run on several machines
+	$(BIN)/python -m pytest tests/executor/engines -m smoke
 
 test-faults: $(STAMP)   ## every fault that can occur on Ray, really done: most of an hour
 	$(BIN)/python -m pytest tests/executor/engines/faults

@@ -52,8 +52,8 @@ def join(session: Session, spec: NodeSpec) -> None:
     try:
         what = "begins a cluster at" if spec.head else "asks to join the cluster at"
         session.note(f"{spec.device} {what} {spec.address}; Ctrl-C ends it")
-        node.await_start()
-        session.note(f"{spec.device} takes part")
+        if node.await_start():
+            session.note(f"{spec.device} takes part")
         node.wait()
     except KeyboardInterrupt:
         session.note(f"{spec.device} leaves")

@@ -130,11 +130,12 @@ class Node:
             start_new_session=True,
         )
 
-    def await_start(self) -> None:
-        """Return when the node takes part in the cluster.
+    def await_start(self) -> bool:
+        """Whether the node takes part in the cluster, as soon as that is known; if it has ended
+        by itself, ``wait`` says why.
 
         Raises:
-            RunError: It has not started in time, or has ended by itself.
+            RunError: It has not started in time.
             SecurityError: It is the head, and its certificate is not for its address: Ray itself
                 would try on and on.
         """
@@ -146,11 +147,11 @@ class Node:
                 if selector.select(_LOOK_S):
                     found = os.read(self._process.stdout.fileno(), 2**16)
                     if not found:
-                        return self.wait()
+                        return False
                     told += found
                 else:
                     self._look(until)
-        return None
+        return True
 
     def _look(self, until: float) -> None:
         """While nothing is said; raises as ``await_start``."""

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
+from functools import cache
 from itertools import combinations
 from pathlib import Path
 from typing import Protocol
@@ -29,9 +30,19 @@ _ROOM_BYTES = 4 * 2**20
 """What waits at a port before packets are dropped."""
 
 
+@cache
 def can_make_networks() -> bool:
-    """Whether this process may make namespaces, and has the tools."""
-    return os.geteuid() == 0 and shutil.which("ip") is not None and shutil.which("tc") is not None
+    """Whether this process may make namespaces and links, found by making two and one.
+
+    Who is root in a container often may not.
+    """
+    if os.geteuid() != 0 or not all(map(shutil.which, ("ip", "tc"))):
+        return False
+    try:
+        with Network(("one", "other"), 1e6, 0.001):
+            return True
+    except RuntimeError:
+        return False
 
 
 class Machines(Protocol):

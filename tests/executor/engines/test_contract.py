@@ -7,7 +7,8 @@ import pytest
 from gaisnet.executor.engines import Engine, LocalEngine
 from gaisnet.testing import EngineContract, RunContract
 
-pytestmark = pytest.mark.timeout(900)  # five processes that import torch, on a busy machine
+# Five processes that import torch, on a busy machine.
+pytestmark = [pytest.mark.smoke, pytest.mark.timeout(900)]
 
 
 class TestLocalEngine(EngineContract):

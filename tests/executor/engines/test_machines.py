@@ -57,6 +57,7 @@ def cluster(plan: Path) -> Iterator[Cluster]:
         yield found
 
 
+@pytest.mark.smoke
 def test_every_device_is_found_as_it_should_be(plan: Path, cluster: Cluster):
     done = cluster.ask("doctor", "--plan", str(plan), "--format", "json")
     assert done.returncode == 0, done.stderr
@@ -64,6 +65,7 @@ def test_every_device_is_found_as_it_should_be(plan: Path, cluster: Cluster):
     assert {f["device"] for f in findings if f["check"] == "reachable" and f["ok"]} == set(NAMES)
 
 
+@pytest.mark.smoke
 def test_the_run_is_the_embedded_engines_bit_for_bit_and_its_bytes_are_on_the_wire(
     plan: Path, cluster: Cluster, whole: RunResult, tmp_path: Path
 ):
