@@ -99,7 +99,7 @@ class FineTuner:
             counted = {report.cluster: report.samples for report in reports}
             self._check_quorum(sum(counted.values()), index)
             self._average(index, counted)
-            self._start_anew(self.rejected)
+            self._start_anew(self.rejected.keys() - self.lost.keys())
         self.lost |= {device: error.message for device, error in lost.items()}
         return _mean([loss for report in reports for loss in report.losses])
 

@@ -129,6 +129,22 @@ class EngineContract:
         assert _raised(RunError, issue, engine).message == "it broke"
         assert engine.call(B, "take", 1.0).values == {"sum": 0.0}
 
+    def test_to_bear_a_loss_that_does_not_come_changes_nothing(self, engine: Engine) -> None:
+        engine.heed([A.device])
+        with engine.bear([A.device]) as lost:
+            (parcel,) = engine.call(A, "make", B.device, 3, makes=1).parcels
+            found = engine.call(B, "take", 2.0, parcels=[engine.send(parcel, B)])
+        assert lost == {}
+        assert found.values == {"sum": 6.0}
+
+    def test_only_a_loss_is_borne(self, engine: Engine) -> None:
+        def issue() -> Reply:
+            with engine.bear([A.device]):
+                return engine.call(A, "fail", "it broke")
+
+        assert _raised(RunError, issue, engine).message == "it broke"
+        assert engine.call(A, "take", 1.0).values == {"sum": 0.0}
+
     def test_a_promise_of_frames_is_held_against_what_is_made(self, engine: Engine) -> None:
         error = _raised(RunError, lambda: engine.call(A, "make", B.device, 1, makes=2), engine)
         assert "made 1 frames, not 2" in error.message

@@ -205,8 +205,8 @@ class Engine(Protocol):
         """Do without any of ``devices`` that is lost, in what is issued within the context.
 
         Calls and frames of a lost one come to nothing, and so does all that builds on them; frames
-        that nobody made have no bytes. What was issued before must come about all the same, and
-        an error of another kind, or of another device, is raised as ever. Contexts of one engine
+        that nobody made have no bytes. What others were to do before must come about all the same,
+        and an error of another kind, or of another device, is raised as ever. Contexts of one engine
         do not nest; a service that issues calls of its own says for itself what it can bear.
 
         Returns:
@@ -216,7 +216,7 @@ class Engine(Protocol):
 
     def heed(self, devices: Collection[str]) -> None:
         """Find the loss of these from now on, while anything is under way, even if that is
-        nothing of theirs."""
+        nothing of theirs; and no longer that of those that were named before."""
 
     def settle(self) -> None:
         """Wait until all that was issued is done.

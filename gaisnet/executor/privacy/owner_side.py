@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gaisnet.errors import RunError, UsageError
+from gaisnet.errors import RunError, SecurityError, UsageError
 from gaisnet.executor.engines.base import Answer
 from gaisnet.executor.frames import Buffer
 from gaisnet.executor.mailbox import Mailbox, Moment
@@ -73,8 +73,16 @@ class OwnerSide:
     def reveal(
         self, cluster: str, survivors: Sequence[str], moment: Moment, receiver: str
     ) -> Answer:
-        """What unmasks the sum over ``survivors``, once."""
-        revealed = self._sums.pop(cluster).reveal(survivors)
+        """What unmasks the sum over ``survivors``, once.
+
+        Raises:
+            SecurityError: It was asked before, or does not unmask that.
+        """
+        held = self._sums.pop(cluster, None)
+        if held is None:
+            device = self._mailbox.device
+            raise SecurityError(f"{device} has nothing to reveal of cluster {cluster}")
+        revealed = held.reveal(survivors)
         return self._frame({n: as_tensor(s) for n, s in revealed.items()}, moment, receiver)
 
     def _frame(self, tensors: Mapping[str, Tensor], moment: Moment, receiver: str) -> Answer:

@@ -47,7 +47,8 @@ class Contributor:
     Args:
         name: Its id.
         context: Names the sum (run, round, cluster): keys and seals of another do not fit.
-        threshold: Contributors that have to be left at the end; more than half of all.
+        threshold: Contributors that have to be left at the end; more than half of all, and
+            ``FEWEST`` or more.
     """
 
     def __init__(self, name: str, context: str, threshold: int) -> None:
@@ -56,7 +57,7 @@ class Contributor:
         self._seed = secrets.token_bytes(_HALF)
         self._keys: dict[str, bytes] = {}
         self._held: dict[str, bytes] = {}
-        self._revealed = False
+        self._masked = self._revealed = False
 
     def keys(self) -> bytes:
         """S and C, 64 bytes."""
@@ -73,7 +74,7 @@ class Contributor:
             SecurityError: They are too few to hide each other, or the threshold does not fit.
         """
         count = len(keys)
-        if count < FEWEST or not count < 2 * self._threshold <= 2 * count:
+        if self._threshold < FEWEST or not count < 2 * self._threshold <= 2 * count:
             raise SecurityError(
                 f"{count} contributors, threshold {self._threshold}: they do not hide each other",
                 hint=f"secure aggregation takes {FEWEST} or more, with a threshold above half",
@@ -101,8 +102,11 @@ class Contributor:
             shares: Sealed for it, by sender; those whose shares came are who takes part.
 
         Raises:
-            SecurityError: A seal is broken, or too few shares came.
+            SecurityError: It was asked before (the difference of two answers is not masked), a
+                seal is broken, or too few shares came.
         """
+        if self._masked:
+            raise SecurityError(f"{self._name} does not mask anything twice")
         for name, sealed in sorted(shares.items()):
             self._held[name] = self._open(name, sealed)
         if len(self._held) < self._threshold:
@@ -112,6 +116,7 @@ class Contributor:
             key = _agreed(self._mask, self._keys[name][:_KEY], self._context)
             mask = _stream(key, len(words))
             total = total + mask if self._name < name else total - mask
+        self._masked = True
         return total
 
     def reveal(self, survivors: Collection[str]) -> dict[str, bytes]:

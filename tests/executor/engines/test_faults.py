@@ -22,7 +22,7 @@ from gaisnet.executor.run import execute
 from gaisnet.schema.run import Event
 from gaisnet.testing import write_small_job
 from tests.cluster.slowness import slowed
-from tests.executor.faults.fragile import FragileEngine
+from tests.executor.faults.losing import Losing
 
 if TYPE_CHECKING:  # importing it loads Ray, which reads its settings then
     from gaisnet.executor.engines.ray.engine import RayEngine
@@ -74,7 +74,8 @@ def test_a_killed_stage_holder_ends_the_run_with_20_and_it_is_resumed_bit_for_bi
 def test_a_run_goes_on_without_a_device_that_is_killed_or_frozen_in_a_round(
     ray_engine: RayEngine, tmp_path: Path, lost: str, fault: signal.Signals
 ):
-    """A stage holder, an edge, an owner: as on the embedded engine, bit for bit."""
+    """A stage holder, an edge, an owner: as on the embedded engine, bit for bit, whenever in the
+    round it was."""
     plan = write_small_job(tmp_path, rounds=3, helped=True)
     found: list[Event] = []
     process: list[int] = []
@@ -89,9 +90,12 @@ def test_a_run_goes_on_without_a_device_that_is_killed_or_frozen_in_a_round(
     result = execute(plan, run_dir=tmp_path / "run", engine=ray_engine, on_event=strike)
     (replanned,) = [event for event in found if event.kind == "replanned"]
     assert replanned.device == lost
-    engine = FragileEngine()
+    left_out = [m.round for m in result.metrics if lost in m.rejected]
+    engine = Losing(lost, "get_modules", left_out[0] if left_out else -1)
+    engine.own = True
 
     def take_away(event: Event) -> None:
+        engine.follow(event)
         if event.kind == "round_started" and event.round == replanned.round:
             engine.gone.add(lost)
 

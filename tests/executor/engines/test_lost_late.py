@@ -9,6 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from gaisnet.executor.blueprints import ProbeBlueprint
+from gaisnet.executor.engines import Address
+from gaisnet.executor.engines.base import LostDeviceError
+from gaisnet.executor.probe import PROBE
 from gaisnet.executor.run import execute
 from gaisnet.schema.job import PrivacySpec
 from gaisnet.schema.run import Event
@@ -75,6 +79,51 @@ def test_the_round_closes_and_the_run_goes_on_as_on_the_embedded_engine_bit_for_
         assert one.traffic == other.traffic
         assert one.virtual_s == other.virtual_s
     assert told(tmp_path / "there") == told(tmp_path / "here")
+
+
+A, B, LOST_PROBE = (Address(device, PROBE) for device in ("edge-0", "edge-1", LOST))
+
+
+def test_a_loss_is_borne_for_what_is_asked_within_the_context_and_for_nothing_before(
+    ray_engine: RayEngine,
+):
+    from gaisnet.executor.engines.ray.patience import Patience
+    from gaisnet.executor.engines.ray.peer import PeerEngine
+
+    for address in (A, B, LOST_PROBE):
+        ray_engine.place(address, ProbeBlueprint(device=address.device, run="r"))
+    ray_engine.settle()
+    known = ray_engine.handles, Patience.of(10.0, simulated=True), lambda: False
+    before, within, idle = (PeerEngine(f"{name}#late", *known) for name in "abc")
+    os.kill(ray_engine.processes()[LOST], signal.SIGKILL)
+
+    def exchange(engine: PeerEngine) -> float:
+        (parcel,) = engine.call(A, "make", B.device, 4, makes=1).parcels
+        return float(engine.call(B, "take", 1.0, parcels=[engine.send(parcel, B)]).values["sum"])
+
+    def ask(engine: PeerEngine) -> None:
+        (parcel,) = engine.call(LOST_PROBE, "make", A.device, 4, makes=1).parcels
+        (on,) = engine.call(A, "turn", B.device, parcels=[engine.send(parcel, A)], makes=1).parcels
+        engine.call(B, "take", 1.0, parcels=[engine.send(on, B)])
+
+    with within.bear([LOST]) as lost:
+        ask(within)
+        assert exchange(within) == 4.0
+    assert list(lost) == [LOST]
+    assert [(link.sender, link.receiver, link.frames) for link in within.meter.take()] == [
+        (A.device, B.device, 1)
+    ]
+    ask(before)
+    with pytest.raises(LostDeviceError, match=LOST), before.bear([LOST]):
+        exchange(before)
+    idle.heed([LOST])
+
+    def ask_others_alone() -> None:
+        while True:
+            exchange(idle)
+
+    with pytest.raises(LostDeviceError, match=LOST):
+        ask_others_alone()
 
 
 def told(folder: Path) -> list[tuple[str, int | None, str | None]]:

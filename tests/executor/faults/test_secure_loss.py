@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from collections import defaultdict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
 from gaisnet.errors import QuorumError
+from gaisnet.executor.coordinator import COORDINATOR
 from gaisnet.executor.dispensable import dispensable_owners
-from gaisnet.executor.engines import LocalEngine
+from gaisnet.executor.engines import Address, LocalEngine, Parcel
 from gaisnet.executor.engines.base import LostDeviceError
 from gaisnet.executor.finetune import FineTuner
 from gaisnet.executor.frames import Buffer, decode, read_header
+from gaisnet.executor.mailbox import Moment
 from gaisnet.executor.privacy.fixed_point import from_fixed, to_fixed
 from gaisnet.executor.run import execute
 from gaisnet.executor.settings import Settings
@@ -22,7 +25,7 @@ from gaisnet.schema.job import FineTuning, PrivacySpec, SgdSpec
 from gaisnet.schema.run import Event
 from tests.executor.faults.fragile import FragileEngine
 from tests.executor.faults.losing import CuttingEngine, Losing, changed_at, events, run
-from tests.executor.hfsl import Fleet, cluster, make_model, make_plan, make_shard
+from tests.executor.hfsl import Fleet, cluster, make_model, make_plan, make_shard, same
 from tests.executor.jobs import write_job
 
 OWNERS = {"a": 8, "b": 4, "c": 6, "d": 2}
@@ -138,26 +141,58 @@ def test_below_the_quorum_the_run_ends_with_21_and_is_resumed(tmp_path: Path):
 class LosingFleet(Fleet):
     """A fleet that can lose an owner when it is asked for something."""
 
+    engine: FragileEngine
+
     def make_engine(self) -> LocalEngine:
         return FragileEngine(tap=self._tap)
 
     def lose(self, device: str, step: str) -> None:
         def strike(address: object, method: str) -> None:
             if method == step:
-                self.engine.gone.add(device)  # type: ignore[attr-defined]
+                self.engine.gone.add(device)
 
-        self.engine.before = strike  # type: ignore[attr-defined]
+        self.engine.before = strike
         settings = Settings(fine_tuning=self.fine_tuning, seed=self.seed)
         known = self.dispatcher, self.plan, self.facts, settings
         self.tuner = FineTuner(*known, dispensable_owners(self.plan))
 
 
-def fleet(*, secure: bool, owners: dict[str, int] = OWNERS) -> LosingFleet:
+class LateEngine(FragileEngine):
+    """The masked modules of one that is lost are on their way for so long that others reveal."""
+
+    late: Buffer | None = None
+
+    def _carry(self, parcel: Parcel, receiver: Address) -> Parcel:
+        frame: Any = parcel
+        header = read_header(frame.frame) if frame.frame else None
+        if header is not None and (header.sender, header.kind) == (LOST, "modules"):
+            self.late, self.before = bytes(frame.frame), self._deliver
+            self.gone.add(LOST)
+        return super()._carry(parcel, receiver)
+
+    def _deliver(self, address: Address, method: str) -> None:
+        if method == "reveal_shares" and self.late is not None:
+            edge, frame, self.late = Address("edge-0", COORDINATOR), self.late, None
+            names = sorted(decode(frame)[1])
+            given = "c0", LOST, OWNERS[LOST], names, "general", Moment(0)
+            self.call(edge, "collect_masked", *given, parcels=[self.put(frame, edge)])
+
+
+class LateFleet(LosingFleet):
+    """Of ``LateEngine``."""
+
+    engine: LateEngine
+
+    def make_engine(self) -> LocalEngine:
+        return LateEngine(tap=self._tap)
+
+
+def fleet(*, secure: bool, kind: type[LosingFleet] = LosingFleet) -> LosingFleet:
     model = make_model("vit")
-    shards = {name: make_shard(model, name, n, i) for i, (name, n) in enumerate(owners.items())}
+    shards = {name: make_shard(model, name, n, i) for i, (name, n) in enumerate(OWNERS.items())}
     privacy = PrivacySpec(secure_aggregation=secure)
     tuning = FineTuning(rounds=1, local_steps=2, batch_size=4, optimizer=SgdSpec(), privacy=privacy)
-    return LosingFleet(make_plan([cluster("c0", owners, [1, 3])]), model, shards, tuning)
+    return kind(make_plan([cluster("c0", OWNERS, [1, 3])]), model, shards, tuning)
 
 
 @pytest.mark.parametrize("step", STEPS)
@@ -179,6 +214,20 @@ def test_the_mean_is_the_fixed_point_mean_of_those_whose_modules_came_bit_for_bi
         total = np.sum(np.stack(words), 0, dtype=np.uint64)
         mean = from_fixed(total, sum(OWNERS[o] for o in counted))
         assert torch.equal(found[name], torch.from_numpy(mean).reshape(like.shape).to(like.dtype))
+
+
+def test_masked_modules_that_come_when_others_reveal_are_not_added():
+    """They would be opened: the others have revealed what its pairwise masks are made of."""
+    late, never = fleet(secure=True, kind=LateFleet), fleet(secure=True)
+    late.lose(LOST, "nothing")
+    never.lose(LOST, "masked_modules")
+    late.tune(1)
+    never.tune(1)
+    assert late.engine.gone == {LOST}
+    assert isinstance(late.engine, LateEngine)
+    assert late.engine.late is None, "it was delivered"
+    assert list(late.tuner.rejected) == [LOST] == list(never.tuner.rejected)
+    assert same(late.modules(), never.modules())
 
 
 @pytest.mark.parametrize("step", STEPS)

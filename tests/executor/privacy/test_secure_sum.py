@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -18,12 +20,16 @@ WORDS = 7
 class Sum:
     """The protocol among ``count`` contributors, step by step."""
 
-    def __init__(self, count: int, threshold: int | None = None, seed: int = 0) -> None:
+    def __init__(
+        self, count: int, threshold: int | None = None, seed: int = 0, silent: int = 0
+    ) -> None:
+        """``silent``: so many of them are lost before their keys come."""
         self.threshold = threshold or threshold_of(count)
         self.names = [f"owner-{i}" for i in range(count)]
         rng = np.random.default_rng(seed)
         self.values = {n: rng.integers(0, 2**64, WORDS, dtype=np.uint64) for n in self.names}
         self.people = {n: Contributor(n, "run/0/c0", self.threshold) for n in self.names}
+        self.people = {n: self.people[n] for n in self.names[silent:]}
         self.keys = {n: person.keys() for n, person in self.people.items()}
         self.sealed = {n: person.shares(self.keys) for n, person in self.people.items()}
 
@@ -48,12 +54,13 @@ class Sum:
 @settings(max_examples=25, deadline=None)
 @given(data=st.data(), count=st.integers(3, 8))
 def test_the_sum_is_exact_whoever_is_lost_above_the_threshold(data, count):
-    """Lost before the shares, before the values, or before the reveals."""
-    run = Sum(count, seed=count)
-    spare = count - run.threshold
-    gone = data.draw(st.permutations(run.names))[:spare]
+    """Lost before the keys, before the shares, before the values, or before the reveals."""
+    silent = data.draw(st.integers(0, count - threshold_of(count)))
+    run = Sum(count, seed=count, silent=silent)
+    spare = count - silent - run.threshold
+    gone = data.draw(st.permutations(run.names[silent:]))[:spare]
     a, b = sorted(data.draw(st.tuples(st.integers(0, spare), st.integers(0, spare))))
-    sharing = [n for n in run.names if n not in gone[:a]]
+    sharing = [n for n in run.keys if n not in gone[:a]]
     sending = [n for n in sharing if n not in gone[a:b]]
     revealing = [n for n in sending if n not in gone[b:]]
     masked = run.masked(sending, sharing)
@@ -79,6 +86,19 @@ def test_who_sees_all_messages_of_the_sum_sees_no_summand():
     assert len(np.unique(words)) == words.size
     ones = np.unpackbits(words.view(np.uint8)).mean()
     assert abs(ones - 0.5) < 4 * 0.5 / (words.size * 64) ** 0.5
+
+
+def test_nobody_masks_twice():
+    """The difference of what one adds in two ways would be seen."""
+    run = Sum(4)
+    run.masked(["owner-0"])
+    with pytest.raises(SecurityError, match="twice"):
+        run.masked(["owner-0"])
+
+
+@given(st.integers(3, 1000))
+def test_the_threshold_is_two_thirds_and_never_so_few_that_they_do_not_hide_each_other(count):
+    assert threshold_of(count) == max(3, math.ceil(2 * count / 3)) <= count
 
 
 def test_nobody_answers_twice():
@@ -108,7 +128,7 @@ def test_a_share_that_was_changed_or_meant_for_another_is_refused():
             run.people["owner-0"].masked(run.values["owner-0"], shares)
 
 
-@pytest.mark.parametrize(("count", "threshold"), [(2, 2), (4, 2), (3, 4)])
+@pytest.mark.parametrize(("count", "threshold"), [(2, 2), (3, 2), (4, 2), (3, 4)])
 def test_too_few_contributors_or_too_low_a_threshold_is_refused(count, threshold):
     with pytest.raises(SecurityError, match="do not hide each other"):
         Sum(count, threshold)

@@ -130,6 +130,10 @@ class DeviceProcess:
         """Whoever issued calls under that name is lost: what waits is given up, nothing follows."""
         self._queues.forget(issuer)
 
+    async def lose(self, device: str, why: str) -> None:
+        """Whoever runs the plan has given a device up: nothing conducted here may count on it."""
+        self._engine.lose(device, why)
+
     async def halt(self, token: str) -> None:
         """To go on with that call is in vain: something else of the run has failed."""
         self._halted.add(token)

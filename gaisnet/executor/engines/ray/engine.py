@@ -208,9 +208,12 @@ class RayEngine(Issuer):
             self._ledger.answer(device, ref, self._patience.start_s)
 
     def _forget(self, device: str) -> None:
-        """What a lost device had asked of others is in vain, and what it asks now is too late."""
-        left = {d: actor for d, actor in self._handles.items() if d not in self._health.lost}
-        told = [actor.forget.remote(self._issuer(device)) for actor in left.values()]
+        """What a lost device had asked of others is in vain, and what it asks now is too late; and
+        nobody is to count on it."""
+        lost, issuer = self._health.lost, self._issuer(device)
+        left = [actor for d, actor in self._handles.items() if d not in lost]
+        told = [actor.forget.remote(issuer) for actor in left]
+        told += [actor.lose.remote(device, lost[device]) for actor in left]
         if told:
             ray.wait(told, num_returns=len(told), timeout=self._patience.silence_s)
 

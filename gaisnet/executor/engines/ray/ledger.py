@@ -35,7 +35,7 @@ class Ledger:
     Args:
         health: Knows which devices are lost.
         halted: Tells whether to go on is in vain.
-        told: Is told of a device when it is lost.
+        told: Is told of a device when it is lost, borne or not.
         everyone: Whether all devices are seen to while anything is under way, also those that
             work for others than the issuer of these calls.
     """
@@ -121,7 +121,7 @@ class Ledger:
 
     def heed(self, devices: Collection[str]) -> None:
         """See ``Engine.heed``."""
-        self._heeded |= set(devices)
+        self._heeded = frozenset(devices)
 
     def settle(self) -> None:
         """Wait until nothing is under way; raises as ``wait``."""
@@ -138,7 +138,7 @@ class Ledger:
         for ref in done:
             self._take_in(calls[ref])
         devices = {call.device for call in self._under_way}
-        devices |= self._health.present if self._everyone else self._heeded & self._health.present
+        devices |= self._health.present if self._everyone else self._heeded - self._losses.keys()
         starting = {call.device for call in self._under_way if call.starts}
         self._see_to(sorted(devices), starting)
 
@@ -167,7 +167,7 @@ class Ledger:
         if failure.kind == LostDeviceError.__name__ and failure.where is not None:
             why = failure.message.partition(" is lost: ")[2]
             self._health.lose(failure.where, why or ENDED)
-            if failure.where in call.borne and (failure.passed_on or call.is_hit_by(failure.where)):
+            if self._is_borne(call, failure, failure.where):
                 self._losses.setdefault(failure.where, self._health.error(failure.where))
                 return
         self._failures.append(failure)
@@ -176,15 +176,23 @@ class Ledger:
         """A device is lost: unless that is borne, all that is under way is given up."""
         # A frame that is on its way to a frozen device never arrives, nor does its sender learn.
         hit = [call for call in self._under_way if call.is_hit_by(device)]
-        borne = device in self._borne and all(device in call.borne for call in hit)
+        borne = device in self._borne
         self._withdraw(hit, Failure.of(error, device, ""))
-        if borne:
-            self._losses.setdefault(device, error)
+        if borne and device in self._losses:
             return
         self._told(device)
+        if borne:
+            self._losses[device] = error
+            return
         self._drain()
         self._failures.clear()
         raise error
+
+    def _is_borne(self, call: Call, failure: Failure, lost: str) -> bool:
+        """What was asked of others before has to come about; they may have needed its frames."""
+        if call.is_hit_by(lost):
+            return lost in self._borne
+        return failure.passed_on and lost in call.borne
 
     def _withdraw(self, hit: Sequence[Call], failure: Failure) -> None:
         """Give up what a lost device was to do, and tell those that wait for its frames."""

@@ -48,6 +48,11 @@ class PeerEngine(Issuer):
         self._actors = dict(actors)
         self._seats.clear()
 
+    def lose(self, device: str, why: str) -> None:
+        """A device is lost, as somebody else has found; for what is done ``together`` now."""
+        for seat in list(self._seats.values()):
+            seat._health.lose(device, why)
+
     def lend(self, source: ModelSource, model: FoundationModel) -> None:
         """Devices have their own."""
 

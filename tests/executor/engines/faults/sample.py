@@ -16,6 +16,7 @@ SAMPLE = frozenset(
         Cell("freeze", "backward", "edge"),
         Cell("slow", "checkpointing", "owner"),
         Cell("disconnect", "forward", "owner"),
+        Cell("slow", "averaging", "owner"),
         Cell("corrupt", "inference", "owner"),
         Cell("nan", "averaging", "owner"),
         Cell("shape", "averaging", "holder"),

@@ -65,7 +65,7 @@ def test_a_run_that_loses_a_device_before_it_begins_is_none(
     assert not folder.exists()
 
 
-@pytest.mark.parametrize("cell", lost("goes on"))
+@pytest.mark.parametrize("cell", [*lost("goes on"), *lost("left out, goes on")])
 def test_a_run_goes_on_without_a_device_bit_for_bit_as_on_the_embedded_engine(
     ray_engine: RayEngine, job: Job, tmp_path: Path, cell: Cell
 ):
@@ -83,6 +83,8 @@ def test_a_run_goes_on_without_a_device_bit_for_bit_as_on_the_embedded_engine(
     (found,) = [e for e in read_lines(folder / "events.jsonl", Event) if e.kind == "device_lost"]
     assert found.device == device
     assert FOUND[cell.fault] in str(found.detail)
+    left_out = {each for metrics in result.metrics for each in metrics.rejected}
+    assert left_out == ({device} if outcome_of(cell) == "left out, goes on" else set())
     assert content(folder) == content(job.without(cell).run_dir)
 
 
