@@ -205,9 +205,10 @@ class Engine(Protocol):
         """Do without any of ``devices`` that is lost, in what is issued within the context.
 
         Calls and frames of a lost one come to nothing, and so does all that builds on them; frames
-        that nobody made have no bytes. What others were to do before must come about all the same,
-        and an error of another kind, or of another device, is raised as ever. Contexts of one engine
-        do not nest; a service that issues calls of its own says for itself what it can bear.
+        that nobody made have no bytes. What others were to do before must come about all the
+        same, and an error of another kind, or of another device, is raised as ever. Contexts of
+        one engine do not nest; a service that issues calls of its own says for itself what it can
+        bear.
 
         Returns:
             A context, whose value has those that were lost so far; it is complete when all is
