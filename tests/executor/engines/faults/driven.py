@@ -9,6 +9,7 @@ import json
 import os
 import signal
 import sys
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
@@ -41,10 +42,12 @@ def main(strikes: list[Strike]) -> None:
 
 
 def _ports_of_devices() -> frozenset[int]:
-    below = psutil.Process().children(recursive=True)
-    devices = [each for each in below if _DEVICES in " ".join(each.cmdline())]
-    found = [connection for each in devices for connection in each.net_connections("tcp")]
-    return frozenset(connection.laddr.port for connection in found)
+    found: set[int] = set()
+    for each in psutil.Process().children(recursive=True):
+        with suppress(psutil.Error):  # it has ended
+            if _DEVICES in " ".join(each.cmdline()):
+                found |= {connection.laddr.port for connection in each.net_connections("tcp")}
+    return frozenset(found)
 
 
 if __name__ == "__main__":

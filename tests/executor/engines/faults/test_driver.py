@@ -50,17 +50,18 @@ def strikes_of(some: Iterable[Cell], folder: Path, **more: object) -> str:
     return json.dumps([Strike.model_validate(each).model_dump() for each in told])
 
 
-def driven(plan: Path, folder: Path, strikes: str) -> tuple[int, str]:
+def driven(plan: Path, folder: Path, strikes: str, *more: str) -> tuple[int, str]:
     """A run of the command, and what came of it; nothing that it started may be left."""
     words = ["-m", "tests.executor.engines.faults.driven", strikes, "execute", str(plan)]
     words += ["--engine", "ray", "--patience", str(PATIENCE), "-o", str(folder / "run")]
-    process = subprocess.Popen(
-        [sys.executable, *words],
-        stdout=subprocess.DEVNULL,
-        stderr=(folder / "said").open("wb"),
-        env=environment(),
-        start_new_session=True,
-    )
+    with (folder / "said").open("wb") as said:
+        process = subprocess.Popen(
+            [sys.executable, *words, *more],
+            stdout=subprocess.DEVNULL,
+            stderr=said,
+            env=environment(),
+            start_new_session=True,
+        )
     started: dict[int, psutil.Process] = {}
     until = time.monotonic() + LIMIT_S
     try:
@@ -70,6 +71,7 @@ def driven(plan: Path, folder: Path, strikes: str) -> tuple[int, str]:
             time.sleep(0.1)
     finally:
         process.kill()
+        process.wait(LIMIT_S)
     while left := [each for each in started.values() if alive(each)]:
         assert time.monotonic() < until, [each.cmdline() for each in left]
         time.sleep(0.1)
@@ -95,7 +97,8 @@ def test_a_driver_that_is_killed_is_resumed(
 def test_a_driver_that_is_cut_off_from_all_devices_ends_with_20_and_is_resumed(
     plan: Path, whole: RunResult, tmp_path: Path, cell: Cell
 ):
-    code, said = driven(plan, tmp_path, strikes_of([cell], tmp_path))
+    """Others might be at hand to go on with; it is told not to."""
+    code, said = driven(plan, tmp_path, strikes_of([cell], tmp_path), "--on-loss", "stop")
     assert code == 20, said
     assert "has not answered for" in said
     if cell.phase != "joining":
@@ -121,11 +124,11 @@ def test_a_driver_that_is_stopped_in_every_phase_or_slow_in_all_makes_no_differe
     whole: RunResult,
     tmp_path: Path,
     fault: str,
-    struck: tuple[str, ...],
+    phases: list[str],
     lasts_s: float,
 ):
     """For longer than devices may be silent; or ten times slower from the first phase on."""
-    found = [cell for cell in of_driver(fault, "unchanged") if cell.phase in struck]
+    found = [cell for cell in of_driver(fault, "unchanged") if cell.phase in phases]
     code, said = driven(plan, tmp_path, strikes_of(found, tmp_path, lasts_s=lasts_s))
     assert code == 0, said
     assert (tmp_path / "note").read_text().split() == [str(cell) for cell in found]
