@@ -98,6 +98,8 @@ class ClusterRound:
         moment, relay = Moment(self.index), self._relay
         relay.distribute(moment)
         losses = self._tune()
+        # Whoever is lost from here on has done all its steps, and that is known.
+        self.dispatcher.engine.settle()
         return losses, relay.collect(moment)
 
     @property

@@ -38,8 +38,16 @@ class StruckProcess(DeviceProcess):
         self._seen = Watch()
         self._old: bytes | None = None
 
-    async def arm(self, *strikes: str) -> None:
-        """Take up strikes, as JSON, instead of those that are left."""
+    async def arm(self, work_s: float, *strikes: str) -> None:
+        """Take up strikes, as JSON, instead of those that are left.
+
+        Args:
+            work_s: How long others may compute for this device.
+            strikes: Its own.
+        """
+        engine = self._engine
+        engine._patience = replace(engine._patience, work_s=work_s)
+        engine._seats.clear()  # they have the patience that they were made with
         self._strikes = [Strike.model_validate_json(each) for each in strikes]
         self._seen, self._old = Watch(), None
 
