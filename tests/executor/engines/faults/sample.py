@@ -14,7 +14,6 @@ SAMPLE = frozenset(
     {
         Cell("kill", "forward", "holder"),
         Cell("freeze", "backward", "edge"),
-        Cell("slow", "checkpointing", "owner"),
         Cell("disconnect", "forward", "owner"),
         Cell("slow", "averaging", "owner"),
         Cell("corrupt", "inference", "owner"),
