@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -24,6 +25,8 @@ if TYPE_CHECKING:  # importing it loads Ray, which reads its settings then
     from gaisnet.executor.engines.ray.engine import RayEngine
 
 __all__ = ["Job", "arm", "content", "device_of", "heal", "struck"]
+
+LIMIT_S = 60.0
 
 
 def content(run: Path) -> dict[str, bytes]:
@@ -111,10 +114,14 @@ def struck(engine: RayEngine, cell: Cell, note: Path) -> Iterator[int]:
         assert note.read_text() == f"{cell}\n", "it was really done"
     finally:
         if cell.fault not in SPOILS:
-            end(process)
+            end(engine, device, process)
 
 
-def end(process: int) -> None:
-    """Kill it, if it is there."""
+def end(engine: RayEngine, device: str, process: int) -> None:
+    """Kill a device's process, if it is there, and wait until the engine knows."""
     with suppress(ProcessLookupError):
         os.kill(process, signal.SIGKILL)
+    until = time.monotonic() + LIMIT_S
+    while device not in engine.watch():
+        assert time.monotonic() < until, f"{device} has ended, and nobody knows"
+        time.sleep(0.05)
