@@ -20,6 +20,8 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import psutil
+
 from benchmarks.fleets.cases import CASES, Case
 from benchmarks.fleets.prepare import prepare
 from gaisnet.schema.files import read_lines, read_model
@@ -30,6 +32,8 @@ from tests.cluster.nodes import Cluster
 
 __all__ = ["measure", "rows"]
 
+_LOOK_EVERY_S, _IDLE_S = 2.0, 0.2
+"""A process that has computed for no longer since it was last looked at does not import."""
 TARGET = 0.15
 """Largest difference between measured and predicted round time, of the predicted one."""
 
@@ -64,9 +68,24 @@ def measure(case: Case, folder: Path) -> tuple[Plan, list[RoundMetrics], float]:
         profiles = {name: folder / f"{name}.json" for name in case.machines}
         settings = {name: case.settings(name) for name in case.machines}
         with Cluster(network, profiles, folder, ["--inline"], settings) as cluster:
+            _await_warm(cluster)
             start_s = _run(cluster, folder)
     plan = read_model(folder / "plan.json", Plan)
     return plan, read_lines(folder / "run" / "metrics.jsonl", RoundMetrics), start_s
+
+
+def _await_warm(cluster: Cluster) -> None:
+    """Until the processes that wait for a run have imported what they need: no longer compute."""
+    waiting = [cluster.waiting(name) for name in cluster.network.names]
+    before, now = [0.0] * len(waiting), [_cpu_s(each) for each in waiting]
+    while any(b - a > _IDLE_S for a, b in zip(before, now, strict=True)):
+        time.sleep(_LOOK_EVERY_S)
+        before, now = now, [_cpu_s(each) for each in waiting]
+
+
+def _cpu_s(process: psutil.Process) -> float:
+    times = process.cpu_times()
+    return float(times.user + times.system)
 
 
 def _run(cluster: Cluster, folder: Path) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from gaisnet.errors import UsageError
+from gaisnet.garbage import nothing_collected
 from gaisnet.options import cluster, run
 from gaisnet.options import common as opt
 
@@ -34,8 +35,9 @@ def execute(
         if resume is not None and output is not None:
             raise UsageError("--resume goes on in the run's own folder", hint="leave out --output")
         with running.followed(session, metrics_port) as watchers:
-            from gaisnet.executor.engines import EngineOptions
-            from gaisnet.executor.run import execute as run_plan
+            with nothing_collected():
+                from gaisnet.executor.engines import EngineOptions
+                from gaisnet.executor.run import execute as run_plan
 
             options = EngineOptions(
                 address=address,

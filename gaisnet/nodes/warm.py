@@ -18,8 +18,7 @@ __all__ = ["WARM_PROCESSES", "ask_for_another", "warm_settings"]
 WARM_PROCESSES = 1
 """That wait on a node: as many as Ray believes it to have CPUs."""
 
-_MODULE = "gaisnet.executor.engines.ray.device"
-"""Imports everything that a device's process needs."""
+_MODULE = "gaisnet.warming"
 _LIMIT_S = 2.0
 _LOG = logging.getLogger(__name__)
 

@@ -40,6 +40,7 @@ from gaisnet.executor.engines.ray.reach import UnreachableError, answered
 from gaisnet.executor.engines.ray.shelf import Laid, Shelf
 from gaisnet.executor.frames import Buffer, payload_bytes
 from gaisnet.executor.workshop import Workshop
+from gaisnet.garbage import leave_alone
 from gaisnet.heap import keep_freed_memory
 from gaisnet.schema.watch import LogLevel
 
@@ -78,6 +79,7 @@ class DeviceProcess:
     ) -> None:
         frame_limit_s = patience.frame_s
         keep_freed_memory()
+        leave_alone()
         self._device = device
         self._services: dict[str, object] = {}
         self._engine = PeerEngine(issuer, {}, patience, self._is_halted)
