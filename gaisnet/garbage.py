@@ -15,19 +15,18 @@ __all__ = ["leave_alone", "nothing_collected"]
 
 
 def leave_alone() -> None:
-    """Collections from now on skip all objects that there are now; they still die when nothing
-    refers to them."""
+    """Collections from now on skip all objects that there are now, for as long as the process
+    lives; they still die when nothing refers to them."""
     gc.freeze()
 
 
 @contextmanager
 def nothing_collected() -> Iterator[None]:
-    """For a block that imports; what there is at its end is left alone."""
+    """For a block that imports."""
     was_on = gc.isenabled()
     gc.disable()
     try:
         yield
     finally:
-        leave_alone()
         if was_on:
             gc.enable()

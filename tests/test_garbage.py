@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from gaisnet.garbage import nothing_collected
+from gaisnet.garbage import leave_alone, nothing_collected
 
 
 class Node:
@@ -25,11 +25,17 @@ def thawed() -> Iterator[None]:
     gc.enable()
 
 
-def test_what_a_block_leaves_is_not_looked_at_again_and_what_comes_later_is():
+def test_nothing_is_collected_while_a_block_imports():
     with nothing_collected():
         assert not gc.isenabled()
-        before = weakref.ref(Node())
     assert gc.isenabled()
+
+
+def test_what_there_is_is_left_alone_and_what_comes_later_is_not():
+    gc.collect()
+    gc.disable()
+    before = weakref.ref(Node())
+    leave_alone()
     after = weakref.ref(Node())
     gc.collect()
     assert before() is not None
