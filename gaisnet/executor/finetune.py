@@ -96,6 +96,8 @@ class FineTuner:
                 self._dispatcher.join(report.journal)
                 self.rejected |= report.rejected
                 self.lost |= report.lost
+            if self.lost:  # by now edges know of it; so has whoever asks for anything from here on
+                self._dispatcher.engine.watch()
             counted = {report.cluster: report.samples for report in reports}
             self._check_quorum(sum(counted.values()), index)
             self._average(index, counted)
