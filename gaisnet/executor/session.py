@@ -147,7 +147,7 @@ class Session:
             try:
                 return self._take_checkpoint(rounds_done)
             except LostDeviceError as error:
-                if error.where not in self._dispensable:
+                if error.where not in self._dispensable or error.where in self.lost:
                     raise
                 self._tuner.lost[error.where] = error.message
 
