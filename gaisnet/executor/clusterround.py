@@ -99,7 +99,7 @@ class ClusterRound:
         relay.distribute(moment)
         losses = self._tune()
         # Whoever is lost from here on has done all its steps, and that is known.
-        self.dispatcher.engine.settle()
+        self.dispatcher.settle()
         return losses, relay.collect(moment)
 
     @property

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import signal
 import time
+from collections.abc import Callable
 from typing import Any
 
 import ray
@@ -93,14 +94,20 @@ def _ask(device: str) -> bool:
 
 
 def _await_release(device: str, deadline_s: float) -> None:
-    until = time.monotonic() + deadline_s
-    while _processes(device):
+    late = RunError(
+        f"the run has not let {device} go within {deadline_s:.3g} s",
+        where=device,
+        hint="it will when its round is closed; ask again, with a longer --deadline",
+    )
+    _await(lambda: not _processes(device), deadline_s, late)
+
+
+def _await(is_so: Callable[[], bool], limit_s: float, late: RunError) -> None:
+    """Return when something is so; raises ``late`` if it is not in time."""
+    until = time.monotonic() + limit_s
+    while not is_so():
         if time.monotonic() > until:
-            raise RunError(
-                f"the run has not let {device} go within {deadline_s:.3g} s",
-                where=device,
-                hint="it will when its round is closed; ask again, with a longer --deadline",
-            )
+            raise late
         time.sleep(_LOOK_EVERY_S)
 
 
@@ -110,15 +117,16 @@ def _end(node: str, device: str) -> None:
     remote: Any = ray.remote(_end_join)
     ref = remote.options(num_cpus=0, max_retries=0, scheduling_strategy=there).remote()
     ray.wait([ref], timeout=_ANSWER_S)  # the node may end before it answers
-    until = time.monotonic() + _END_S
-    while any(found["NodeID"] == node and found["Alive"] for found in ray.nodes()):
-        if time.monotonic() > until:
-            raise RunError(
-                f"the node of {device} has not ended",
-                where=device,
-                hint="end its `gaisnet join` with Ctrl-C",
-            )
-        time.sleep(_LOOK_EVERY_S)
+    late = RunError(
+        f"the node of {device} has not ended",
+        where=device,
+        hint="end its `gaisnet join` with Ctrl-C",
+    )
+    _await(lambda: not _is_alive(node), _END_S, late)
+
+
+def _is_alive(node: str) -> bool:
+    return any(found["NodeID"] == node and found["Alive"] for found in ray.nodes())
 
 
 def _end_join() -> None:
