@@ -45,6 +45,13 @@ def test_what_takes_long_is_waited_for_while_the_device_answers():
     wait(alive, done_after_s=3 * SILENCE_S)
 
 
+def test_a_device_that_does_it_at_once_is_not_asked_besides():
+    def asked() -> asyncio.Future[Any]:
+        raise AssertionError("a message more for each frame")
+
+    wait(asked, done_after_s=0.0)
+
+
 def test_a_silent_device_is_unreachable():
     with pytest.raises(UnreachableError, match=r"for 0\.2 s"):
         wait(silent)

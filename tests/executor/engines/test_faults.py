@@ -127,7 +127,7 @@ def test_a_replayed_frame_ends_the_run_with_20_and_it_is_resumed_bit_for_bit(
             frame, actor = np.frombuffer(old[0], dtype=np.uint8), ray_engine.handles["edge-0"]
             lane = f"{ray_engine._issuer('edge-0')}/0"
             names = [f"{lane}:{number}.0" for number in range(600)]
-            ray.get([actor.accept.remote(each, "edge-0", frame) for each in names], timeout=60)
+            ray.get([actor.accept.remote(each, frame) for each in names], timeout=60)
 
     os.kill(ray_engine.processes()["edge-0"], signal.SIGKILL)  # the next one counts from 0
     assert "edge-0" in ray_engine.watch()

@@ -111,7 +111,7 @@ class Issuer:
         ref = self._actor(parcel.address).send.remote(parcel.token, arrival, receiver.device)
 
         def spoil(failure: Failure) -> None:
-            there.accept.remote(arrival, receiver.device, None, failure.model_dump_json())
+            there.miss.remote(arrival, failure.model_dump_json())
 
         self._ledger.enter(
             Call(sender, "sending a frame", ref, spoil=spoil, receiver=receiver.device)
@@ -123,7 +123,7 @@ class Issuer:
     def put(self, frame: Buffer, receiver: Address) -> Parcel:
         """Send it there."""
         token, content = f"{self._token()}.0", np.frombuffer(frame, dtype=np.uint8)
-        self._actor(receiver).accept.remote(token, receiver.device, content)
+        self._actor(receiver).accept.remote(token, content)
         made = Made(
             receiver=receiver.device, frame_bytes=len(frame), payload_bytes=payload_bytes(frame)
         )

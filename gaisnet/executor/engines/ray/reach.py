@@ -44,6 +44,8 @@ async def answered(
         waits = {awaited} if asked is None else {awaited, asked}
         await asyncio.wait(waits, timeout=part_s, return_when=asyncio.FIRST_COMPLETED)
         silent_s += min(part_s, loop.time() - began)
+        if awaited.done():
+            break
         if asked is None:
             asked = ask()
             asked.add_done_callback(_heard)
