@@ -18,19 +18,21 @@ import tempfile
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
 
 from benchmarks.fleets.cases import CASES, Case
-from benchmarks.fleets.prepare import prepare
+from benchmarks.fleets.control import controlled
+from benchmarks.fleets.prepare import prepare, usual_s
 from gaisnet.schema.files import read_lines, read_model
 from gaisnet.schema.plan import Plan
 from gaisnet.schema.run import RoundMetrics
 from tests.cluster.network import Network, can_make_networks
 from tests.cluster.nodes import Cluster
 
-__all__ = ["measure", "rows"]
+__all__ = ["Outcome", "measure", "rows"]
 
 _LOOK_EVERY_S, _IDLE_S = 2.0, 0.2
 """A process that has computed for no longer since it was last looked at does not import."""
@@ -51,12 +53,25 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as passing:
             folder = (options.folder or Path(passing)) / name
             folder.mkdir(parents=True, exist_ok=True)
-            for line in rows(CASES[name], *measure(CASES[name], folder)):
+            for line in rows(CASES[name], measure(CASES[name], folder)):
                 print(line, flush=True)
 
 
-def measure(case: Case, folder: Path) -> tuple[Plan, list[RoundMetrics], float]:
-    """The plan of a case, what its rounds were, and seconds from the command to the first of them.
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """What a case has shown."""
+
+    plan: Plan
+    rounds: list[RoundMetrics]
+    start_s: float
+    """From the command to the first round."""
+    slower: float
+    """CPU time that a fixed piece of work took while the plan was executed, over what it took
+    while the profiles were taken."""
+
+
+def measure(case: Case, folder: Path) -> Outcome:
+    """Prepare a case and execute its plan.
 
     Args:
         case: Which one.
@@ -69,9 +84,14 @@ def measure(case: Case, folder: Path) -> tuple[Plan, list[RoundMetrics], float]:
         settings = {name: case.settings(name) for name in case.machines}
         with Cluster(network, profiles, folder, ["--inline"], settings) as cluster:
             _await_warm(cluster)
-            start_s = _run(cluster, folder)
-    plan = read_model(folder / "plan.json", Plan)
-    return plan, read_lines(folder / "run" / "metrics.jsonl", RoundMetrics), start_s
+            with controlled() as control_s:
+                start_s = _run(cluster, folder)
+    return Outcome(
+        plan=read_model(folder / "plan.json", Plan),
+        rounds=read_lines(folder / "run" / "metrics.jsonl", RoundMetrics),
+        start_s=start_s,
+        slower=statistics.median(control_s) / usual_s(folder),
+    )
 
 
 def _await_warm(cluster: Cluster) -> None:
@@ -106,8 +126,9 @@ def _has_begun(events: Path) -> bool:
     return events.exists() and "round_started" in events.read_text()
 
 
-def rows(case: Case, plan: Plan, metrics: list[RoundMetrics], start_s: float) -> Iterator[str]:
+def rows(case: Case, outcome: Outcome) -> Iterator[str]:
     """Tables of what was planned, of the rounds, and of what each device and link took."""
+    plan, metrics = outcome.plan, outcome.rounds
     yield f"\n{case.name}: {case.title}"
     for cluster in plan.clusters:
         stages = [f"{s.device} {s.first_unit}-{s.last_unit}" for s in cluster.body]
@@ -122,7 +143,8 @@ def rows(case: Case, plan: Plan, metrics: list[RoundMetrics], start_s: float) ->
     ratio = statistics.median(each.wall_s / each.predicted_s for each in metrics)
     verdict = "met" if abs(ratio - 1.0) <= TARGET else "missed"
     yield f"\nmedian ratio {ratio:.3f}, aim within {TARGET:.0%}: {verdict}"
-    yield f"the first round began {start_s:.1f} s after the command, on a warm cluster"
+    yield f"a fixed piece of work took {outcome.slower:.3f} times as long as beside the profiles"
+    yield f"the first round began {outcome.start_s:.1f} s after the command, on a warm cluster"
     yield from _computed(metrics)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
+import statistics
 import subprocess
 import time
 from collections.abc import Mapping, Sequence
@@ -15,6 +16,7 @@ import yaml
 from safetensors.torch import save_file
 
 from benchmarks.fleets.cases import Case
+from benchmarks.fleets.control import controlled
 from gaisnet.links import fleet_link
 from gaisnet.models import load_model
 from gaisnet.schema.files import read_model
@@ -23,8 +25,9 @@ from gaisnet.schema.profile import Profile
 from tests.cluster.network import Network
 from tests.cluster.nodes import GAISNET, environment
 
-__all__ = ["prepare"]
+__all__ = ["prepare", "usual_s"]
 
+_CONTROL = "control.json"
 _PORT = 6555
 _LIMIT_S, _LISTENS_S = 300.0, 2.0
 
@@ -35,7 +38,9 @@ def prepare(case: Case, network: Network, folder: Path) -> None:
         return
     (folder / "model.json").write_text(json.dumps(case.model))
     _write_data(case, folder)
-    _write_profiles(case, network, folder)
+    with controlled() as control_s:
+        _write_profiles(case, network, folder)
+    (folder / _CONTROL).write_text(json.dumps(statistics.median(control_s)))
     pairs = combinations(case.machines, 2)
     links = [_link(network, pair, folder) for pair in pairs]
     fleet = {"devices": [case.device(name) for name in case.machines], "links": links}
@@ -43,6 +48,11 @@ def prepare(case: Case, network: Network, folder: Path) -> None:
     (folder / "job.yaml").write_text(yaml.safe_dump(case.job))
     words = ["plan", str(folder / "job.yaml"), "-o", str(folder / "plan.json"), "--quiet"]
     _run(network, next(iter(case.machines)), words)
+
+
+def usual_s(folder: Path) -> float:
+    """CPU seconds of the piece of work of ``controlled`` while the profiles were taken."""
+    return float(json.loads((folder / _CONTROL).read_text()))
 
 
 def _write_data(case: Case, folder: Path) -> None:
