@@ -7,6 +7,7 @@ there: the model, and the device's own data. Nothing here holds a tensor or a fu
 from __future__ import annotations
 
 import os
+from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -63,11 +64,18 @@ class ModelSource(Strict):
     fingerprint: Sha256 | None = None
     """Of the model that is expected, if it is to be checked."""
     weights_sha256: Sha256 | None = None
+    accepted_by: str | None = None
+    """Version of transformers under which whoever runs the plan has cut the model, and compared."""
 
     @classmethod
     def of(cls, model: FoundationModel, aggregator: str = "fedavg") -> ModelSource:
         """The source of a model that was loaded here."""
         return cls(spec=model.spec, tunable=model.tunable, aggregator=aggregator)
+
+    def accepted_here(self) -> bool:
+        """Whether to cut and compare the model here would only say again what is known: that it
+        is the same one is found by its fingerprint."""
+        return self.fingerprint is not None and self.accepted_by == version("transformers")
 
     def local_spec(self) -> ModelSpec:
         """The model's specification on this machine."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from importlib.metadata import version
 from pathlib import Path
 
 from torch import Tensor
@@ -98,6 +99,7 @@ class Session:
             base=str(files.job_path.resolve().parent),
             fingerprint=files.plan.model_fingerprint,
             weights_sha256=files.profile.weights_sha256,
+            accepted_by=version("transformers"),
         )
         self._build()
         self._snapshots = Snapshots(engine, files.plan, tuning.personal, run, epoch)

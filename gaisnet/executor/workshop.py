@@ -46,7 +46,7 @@ def load_source(source: ModelSource) -> FoundationModel:
         MismatchError: It is not the one that is expected.
     """
     spec = source.local_spec()
-    model = load_model(spec)
+    model = load_model(spec, accepted=source.accepted_here())
     if source.tunable is not None:
         model = attach(model, source.tunable, seed=spec.seed)
     _check_identity(source, model)
