@@ -19,16 +19,15 @@ from gaisnet.heap import freed_memory_kept
 
 __all__ = ["controlled"]
 
-_EVERY_S = 2.0
 _ROWS, _WIDTH = 1576, 384
 
 
 @contextmanager
-def controlled() -> Iterator[list[float]]:
-    """CPU seconds of the piece of work, one figure every two seconds while the block runs."""
+def controlled(*, every_s: float = 2.0) -> Iterator[list[float]]:
+    """CPU seconds of the piece of work, a figure at such intervals while the block runs."""
     taken: list[float] = []
     over = threading.Event()
-    thread = threading.Thread(target=_keep_timing, args=(taken, over), daemon=True)
+    thread = threading.Thread(target=_keep_timing, args=(taken, every_s, over), daemon=True)
     thread.start()
     try:
         yield taken
@@ -37,12 +36,12 @@ def controlled() -> Iterator[list[float]]:
         thread.join()
 
 
-def _keep_timing(taken: list[float], over: threading.Event) -> None:
+def _keep_timing(taken: list[float], every_s: float, over: threading.Event) -> None:
     torch.set_num_threads(1)  # torch keeps it per thread
     inputs, weights = torch.ones(_ROWS, _WIDTH), torch.ones(_WIDTH, 4 * _WIDTH)
     with freed_memory_kept():
         _work(inputs, weights)
-        while not over.wait(_EVERY_S):
+        while not over.wait(every_s):
             taken.append(statistics.median(_timed(inputs, weights) for _ in range(3)))
 
 
