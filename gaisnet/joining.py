@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING
 from gaisnet.errors import MismatchError, UsageError
 
 if TYPE_CHECKING:
+    from gaisnet.executor.finding import Finding
     from gaisnet.nodes.node import NodeSpec
     from gaisnet.report import Session
     from gaisnet.security.authority import Authority
 
-__all__ = ["admit", "check", "join", "renew", "use_credentials"]
+__all__ = ["admit", "check", "check_here", "join", "renew", "use_credentials"]
 
 
 def use_credentials(folder: Path | None, insecure: bool) -> dict[str, str]:
@@ -64,7 +65,7 @@ def join(session: Session, spec: NodeSpec) -> None:
 def check(
     session: Session, plan: Path | None, address: str, credentials: Path | None, insecure: bool
 ) -> None:
-    """Look at every device of a plan.
+    """Look at every device of a plan, where it is.
 
     Raises:
         UsageError: No plan is named, or Ray is not installed.
@@ -80,10 +81,30 @@ def check(
     prepare(private=False)
     from gaisnet.executor.engines.ray.checkup import check_cluster
     from gaisnet.executor.planfiles import read_plan
-    from gaisnet.report.environment import checkup_table
 
     with session.progress("looking at the devices"):
         findings = check_cluster(read_plan(plan), address)
+    _tell(session, findings)
+
+
+def check_here(session: Session, plan: Path) -> None:
+    """Look at what every device of a plan would compute on if the plan were executed here.
+
+    Raises:
+        InputError: The plan cannot be read.
+        MismatchError: One would compute on a GPU, and there is none; or the plan is outdated.
+    """
+    with session.progress("looking for a GPU"):
+        from gaisnet.executor.placement import check_compute
+        from gaisnet.executor.planfiles import read_plan
+
+        findings = check_compute(read_plan(plan))
+    _tell(session, findings)
+
+
+def _tell(session: Session, findings: Sequence[Finding]) -> None:
+    from gaisnet.report.environment import checkup_table
+
     session.show(checkup_table([asdict(finding) for finding in findings]))
     session.answer({"findings": [asdict(finding) for finding in findings]})
     wrong = [finding for finding in findings if not finding.ok]

@@ -258,7 +258,8 @@ def calibrate(
     from gaisnet.profiler import calibration_step
     from gaisnet.report import calibration_view
 
-    asked = {name: settings[name] for name in ("optimizer", "tokens", "threads", "seed")}
+    names = ("optimizer", "tokens", "threads", "device", "seed")
+    asked = {name: settings[name] for name in names}
     with session.progress("one step") as progress:
         step = calibration_step(
             spec, tunable, batch_size=max(settings["batch_sizes"]), **asked, progress=progress

@@ -18,6 +18,7 @@ def join(
     folder: cluster.Folder = None,
     memory_bytes: cluster.MemoryLimit = None,
     inline: cluster.Inline = False,
+    compute: cluster.Compute = "auto",
     credentials: cluster.Credentials = None,
     insecure: cluster.JoinInsecure = False,
     format: opt.Form = "text",
@@ -40,6 +41,7 @@ def join(
             folder=folder,
             memory_bytes=memory_bytes,
             inline=inline,
+            compute=compute,
             credentials=shown,
         )
         joining.join(session, spec)

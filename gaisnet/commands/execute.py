@@ -18,6 +18,7 @@ def execute(
     address: run.Address = None,
     patience: run.Patience = 1.0,
     on_loss: run.OnLoss = "replan",
+    compute: run.Compute = None,
     credentials: cluster.Credentials = None,
     insecure: cluster.JoinInsecure = False,
     rounds: run.Rounds = None,
@@ -56,5 +57,6 @@ def execute(
                 rounds=rounds,
                 watchers=watchers,
                 on_loss=on_loss,
+                compute=compute,
             )
         running.show(session, result.run_dir)

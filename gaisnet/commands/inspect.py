@@ -44,7 +44,7 @@ def doctor(
     format: opt.Form = "text",
     quiet: opt.Quiet = False,
 ) -> None:
-    """Show what is here; prove a model's cuts (--model); look at a cluster (--address)."""
+    """Show what is here; prove a model's cuts (--model); look at a plan's devices (--plan)."""
     from gaisnet import joining
     from gaisnet.report import Session
     from gaisnet.report.environment import environment, environment_table, split_data, split_table
@@ -52,6 +52,9 @@ def doctor(
     with Session(format, quiet=quiet) as session:
         if address is not None:
             joining.check(session, plan, address, credentials, insecure)
+            return
+        if plan is not None:
+            joining.check_here(session, plan)
             return
         found = environment()
         session.show(environment_table(found))

@@ -41,6 +41,7 @@ def profile(
     times: measured.Times = True,
     timing_budget: measured.TimingBudget = 180.0,
     threads: measured.Threads = 1,
+    compute: measured.Compute = "auto",
     device_only: measured.DeviceOnly = False,
     model_only: measured.ModelOnly = False,
     list_presets: measured.ListPresets = False,
@@ -73,6 +74,7 @@ def profile(
         spec = _spec(model, task, num_labels, dtype, random_weights, seed, attention)
         asked = _settings(optimizer, batch_sizes, tokens, ranks, model_only, threads, seed)
         asked |= {"times": times, "timing_budget_s": timing_budget}
+        asked |= {"device": None if compute == "auto" else compute}
         if any(other):
             _other(session, compare, listen, insecure, link, output, force)
         elif calibration and spec is not None:

@@ -17,7 +17,7 @@ from gaisnet.executor.facts import ModelFacts
 from gaisnet.executor.settings import Settings
 from gaisnet.models import FoundationModel
 from gaisnet.nodes.settings import FOLDER_VARIABLE
-from gaisnet.schema.base import Count, Identifier, PositiveCount, Sha256, Strict
+from gaisnet.schema.base import Compute, Count, Identifier, PositiveCount, Sha256, Strict
 from gaisnet.schema.job import Compression, OptimizerSpec, PrivacySpec, UpdateGateSpec
 from gaisnet.schema.model import ModelSpec, TunableSpec
 from gaisnet.schema.plan import ClusterPlan
@@ -66,6 +66,12 @@ class ModelSource(Strict):
     weights_sha256: Sha256 | None = None
     accepted_by: str | None = None
     """Version of transformers under which whoever runs the plan has cut the model, and compared."""
+    compute: Compute = "cpu"
+    """What whoever builds it computes on, unless its node was told otherwise."""
+
+    def on(self, compute: Compute) -> ModelSource:
+        """The same model, to be computed with there."""
+        return self.model_copy(update={"compute": compute})
 
     @classmethod
     def of(cls, model: FoundationModel, aggregator: str = "fedavg") -> ModelSource:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from gaisnet.executor.aggregate import ModuleState
 from gaisnet.executor.blueprints import (
@@ -16,11 +16,12 @@ from gaisnet.executor.chain import HOLDER, Stop, stops_of
 from gaisnet.executor.coordinator import COORDINATOR
 from gaisnet.executor.data import Shard
 from gaisnet.executor.dispatch import Dispatcher
-from gaisnet.executor.engines.base import Address, Engine
+from gaisnet.executor.engines.base import Address, Engine, Reply
 from gaisnet.executor.facts import ModelFacts
 from gaisnet.executor.mailbox import Mailbox, Moment
 from gaisnet.executor.relay import cloud_of, domain_of
 from gaisnet.models import FoundationModel, tunable_state
+from gaisnet.schema.base import Compute
 from gaisnet.schema.job import FineTuning
 from gaisnet.schema.plan import Owner, Plan
 
@@ -41,22 +42,28 @@ class Site:
     """Where devices find the model."""
     data: Mapping[str, DataSource | Shard]
     """Where each device has its own data, by device; samples in memory are laid there."""
+    compute: Mapping[str, Compute] = field(default_factory=dict)
+    """What each device is to compute on; the CPU where it is not said."""
     epoch: int = 0
     """Counts how often the run's services were put in place before."""
 
 
-def build_services(engine: Engine, site: Site) -> None:
-    """Place a holder with its stages and data on every device, and the coordinators."""
+def build_services(engine: Engine, site: Site) -> dict[str, Reply]:
+    """Place a holder with its stages and data on every device, and the coordinators.
+
+    Returns:
+        By device that computes, the reply whose ``compute`` will say on what.
+    """
     stops = [s for cluster in site.plan.clusters for s in stops_of(cluster, site.plan.n_units)]
     engine.lend(site.source, site.model)
     for device in sorted({stop.address.device for stop in stops} | site.data.keys()):
         _place_holder(engine, site, device)
-    for stop in stops:
-        engine.call(stop.address, "hold", _spec(site, stop))
+    held = {s.address.device: engine.call(s.address, "hold", _spec(site, s)) for s in stops}
     modules = tunable_state(site.model.module)
     edges = {cluster.edge for cluster in site.plan.clusters}
     for device in sorted(edges | {cloud_of(site.plan)}):
         _place_coordinator(engine, site, device, modules)
+    return held
 
 
 def gather_data(dispatcher: Dispatcher, plan: Plan) -> None:
@@ -85,7 +92,7 @@ def _place_holder(engine: Engine, site: Site, device: str) -> None:
         device=device,
         run=site.run,
         epoch=site.epoch,
-        model=site.source,
+        model=site.source.on(site.compute.get(device, "cpu")),
         optimizer=tuning.optimizer,
         compression=tuning.compression,
         privacy=tuning.privacy,

@@ -39,9 +39,11 @@ class Arrival:
 class Crossing:
     """Makes and opens the frames of one device's stages.
 
+    What is opened lies where the model does; frames are made of tensors wherever they lie.
+
     Args:
         mailbox: The device's.
-        model: Says width and type of hidden states.
+        model: Says width, type and place of hidden states.
         compression: Of hidden states and gradients.
     """
 
@@ -49,6 +51,7 @@ class Crossing:
         self._mailbox = mailbox
         self._width = model.anatomy.hidden_size
         self._dtype: torch.dtype = getattr(torch, model.spec.dtype)
+        self._place = model.device
         self._compression: Compression = compression
 
     def activations(
@@ -104,14 +107,16 @@ class Crossing:
         came = [(header, tensors) for header, tensors in opened if header.kind == "activation"]
         labels = [tensors[_LABELS] for _, tensors in opened if _LABELS in tensors]
         hidden = [unpack(_HIDDEN, tensors, self._width, self._dtype) for _, tensors in came]
+        sides = join_columns([tensors for _, tensors in came], _SIDE)
         return Arrival(
-            inputs=join_columns([tensors for _, tensors in came], _SIDE),
-            hidden=join(hidden),
-            labels=join(labels) if labels else None,
+            inputs={name: tensor.to(self._place) for name, tensor in sides.items()},
+            hidden=join(hidden).to(self._place),
+            labels=join(labels).to(self._place) if labels else None,
             rows=tuple(n for header, _ in came for n in header.rows),
         )
 
     def returned(self, moment: Moment, frames: Sequence[Buffer]) -> Tensor:
         """Join the ``gradient`` frames of one or several owners."""
         opened = [self._mailbox.open(frame, moment, "gradient")[1] for frame in frames]
-        return join([unpack(_GRADIENT, tensors, self._width, self._dtype) for tensors in opened])
+        parts = [unpack(_GRADIENT, tensors, self._width, self._dtype) for tensors in opened]
+        return join(parts).to(self._place)

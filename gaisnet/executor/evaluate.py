@@ -30,7 +30,7 @@ class Evaluation:
 
 
 class Evaluator:
-    """Runs a whole model on held-out data, in one process and without gradients.
+    """Runs a whole model on held-out data, in one process, where it lies, and without gradients.
 
     It holds its own copy of the tunable modules, so evaluating disturbs no training.
 
@@ -62,7 +62,7 @@ class Evaluator:
             apply_residuals(self._model, self._whole, modules)
         loss, hits, scored, known = 0.0, 0, 0, True
         for batch in shard.in_order(self._batch_size):
-            batch_loss, part = self._pass(batch)
+            batch_loss, part = self._pass(batch.to(self._model.device))
             loss += batch_loss * part.count
             hits, scored = hits + (part.hits or 0), scored + part.count
             known = known and part.hits is not None

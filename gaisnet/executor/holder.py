@@ -53,6 +53,9 @@ class _Held:
 class Holder:
     """A device's share of the model.
 
+    It computes where the model lies. Frames, the device's own data and what the guard protects stay
+    in the processor's memory.
+
     Args:
         device: Id of the device.
         run: Id of the run; frames of any other are refused.
@@ -85,11 +88,15 @@ class Holder:
         self._held: dict[str, _Held] = {}
 
     def hold(self, spec: StageSpec) -> Answer:
-        """Build a stage; its tunable modules are copies of its own."""
+        """Build a stage; its tunable modules are copies of its own.
+
+        Returns:
+            ``values``: what this device computes on (``compute``).
+        """
         stage = make_stage(self._model, spec.first_unit, spec.last_unit)
         tuned = stage.parameters_tuned()
         self._held[spec.name] = _Held(spec, stage, tuned, make_optimizer(tuned, self._optimizer))
-        return Answer()
+        return Answer(values={"compute": self._model.device.type})
 
     def read(self, source: DataSource) -> Answer:
         """Read the device's own data, here and nowhere else; ``values``: how many ``samples``.
@@ -214,8 +221,8 @@ class Holder:
         for frame in frames:
             _, gradients = self._mailbox.open(frame, task.moment, "tied_gradient")
             for name, gradient in gradients.items():
-                own = parameters[name].grad
-                parameters[name].grad = gradient if own is None else combine(own, gradient)
+                own, came = parameters[name].grad, gradient.to(parameters[name].device)
+                parameters[name].grad = came if own is None else combine(own, came)
 
     # Modules.
 
@@ -236,7 +243,8 @@ class Holder:
         return Answer((self._mailbox.frame("modules", receiver, state, moment),))
 
     def _state(self, stages: Sequence[str]) -> dict[str, Tensor]:
-        return {n: t for name in stages for n, t in self._of(name).stage.tunable_state().items()}
+        states = [self._of(name).stage.tunable_state() for name in stages]
+        return {name: tensor.cpu() for state in states for name, tensor in state.items()}
 
     def set_modules(self, stages: Sequence[str], moment: Moment, frame: Buffer) -> Answer:
         """Take tunable modules (and residuals of FedEx-LoRA) into some of this device's stages."""
@@ -325,7 +333,7 @@ class Holder:
     def _arrive(self, held: _Held, task: Pass, frames: Sequence[Buffer]) -> Arrival:
         """What a pass starts from: frames, own data, or at the tail both."""
         ref, index = task.batch, task.moment.microbatch
-        own = None if ref is None else self._data.microbatch(ref, index)
+        own = None if ref is None else self._data.microbatch(ref, index).to(self._model.device)
         if not held.stage.is_first:
             arrival = self._crossing.arrive(task.moment, frames)
             if own is None:

@@ -11,7 +11,8 @@ from gaisnet.schema.job import OptimizerSpec
 
 __all__ = ["load_optimizer_state", "make_optimizer", "optimizer_state"]
 
-_SEPARATOR = "|"
+_SEPARATOR, _COUNT = "|", "step"
+"""torch counts steps on the processor, wherever the parameters lie."""
 
 
 def make_optimizer(
@@ -62,4 +63,6 @@ def load_optimizer_state(
     for name, value in state.items():
         parameter, _, key = name.rpartition(_SEPARATOR)
         if parameter in parameters:
-            optimizer.state[parameters[parameter]][key] = value.clone()
+            tuned = parameters[parameter]
+            place = value.device if key == _COUNT else tuned.device
+            optimizer.state[tuned][key] = value.to(place, copy=True)

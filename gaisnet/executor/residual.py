@@ -48,8 +48,8 @@ def _replace_weight(
     model: FoundationModel, stage: Stage, path: str, weight: str, residual: Tensor
 ) -> None:
     layer: Any = stage.shell.get_submodule(path)
-    update = layer.scaling["default"] * residual
     frozen = model.bare.get_parameter(weight)
+    update = layer.scaling["default"] * residual.to(frozen.device)
     if layer.fan_in_fan_out:
         update = update.T
     layer.base_layer.weight = nn.Parameter(frozen + update, requires_grad=False)

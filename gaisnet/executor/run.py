@@ -17,17 +17,18 @@ from gaisnet.errors import (
     UsageError,
 )
 from gaisnet.executor.betweenrounds import hear_at_the_end, let_go, refuse_if_lost
-from gaisnet.executor.build import devices_of
 from gaisnet.executor.checkpoint import Checkpoint
-from gaisnet.executor.engines import Engine, EngineOptions, make_engine
+from gaisnet.executor.engines import Engine, EngineOptions
 from gaisnet.executor.engines.base import DepartedError, LostDeviceError
 from gaisnet.executor.export import frozen_sha256, states_sha256
 from gaisnet.executor.lineage import Lineage
+from gaisnet.executor.placement import ComputeWish, planned_compute
 from gaisnet.executor.planfiles import PlanFiles, read_plan
 from gaisnet.executor.recovery import OnLoss, go_on_without
 from gaisnet.executor.runfolder import RunFolder
 from gaisnet.executor.services import answer_services
 from gaisnet.executor.session import Session
+from gaisnet.executor.workers import Workers
 from gaisnet.heap import freed_memory_kept
 from gaisnet.schema.run import EarlierPlan, Event, RoundMetrics, RunManifest, ServiceMetrics
 from gaisnet.schema.watch import Watcher
@@ -60,6 +61,7 @@ def execute(
     on_event: Callable[[Event], None] | None = None,
     watchers: Sequence[Watcher] = (),
     on_loss: OnLoss = "replan",
+    compute: ComputeWish | None = None,
 ) -> RunResult:
     """Run a plan to its end.
 
@@ -77,11 +79,14 @@ def execute(
         watchers: Follow the run.
         on_loss: ``replan``: the run goes on without a device that is lost, under another plan
             over those that are left, from the last checkpoint; ``stop``: it ends.
+        compute: What devices compute on (see ``placement``); by default ``auto``, and what a run
+            that is resumed computed on before.
 
     Raises:
         UsageError: There is a run in the folder already, or no such engine.
         InputError: A file is missing or malformed.
-        MismatchError: The plan fits its inputs, the model or the fleet no longer.
+        MismatchError: The plan fits its inputs, the model or the fleet no longer, or there is no
+            GPU where a device is to compute on one.
         ModelError: The model cannot be loaded or cut.
         SecurityError: Other machines are to take part, without credentials.
         RunError: The run failed, or the disk is full; its hint is the command that resumes it.
@@ -90,9 +95,9 @@ def execute(
     """
     files = read_plan(_plan_path(plan_path, resume))
     folder = RunFolder(_folder(files, run_dir, resume), on_event, watchers)
-    run = _Run(files, folder, on_loss, resumed=resume is not None)
+    run = _Run(files, folder, on_loss, compute, resumed=resume is not None)
     with freed_memory_kept():
-        return run.execute(_Workers(engine, engine_options or EngineOptions()), seed, rounds)
+        return run.execute(Workers(engine, engine_options or EngineOptions()), seed, rounds)
 
 
 def _plan_path(plan_path: str | Path | None, resume: str | Path | None) -> Path:
@@ -110,51 +115,30 @@ def _folder(files: PlanFiles, run_dir: str | Path | None, resume: str | Path | N
     return Path(run_dir) if run_dir else files.path.parent / f"{files.plan.name}-run"
 
 
-@dataclass(frozen=True)
-class _Workers:
-    """The engine that a run is given, or what it is to be made of."""
-
-    engine: str | Engine
-    options: EngineOptions
-
-    @contextmanager
-    def at_work(self, files: PlanFiles) -> Iterator[Engine]:
-        """The engine; if it was made here, it is closed afterwards."""
-        if not isinstance(self.engine, str):
-            yield self.engine
-            return
-        plan, fleet = files.plan, [device.id for device in files.fleet.devices]
-        step_s = max((step.makespan_s for step in plan.predictions.steps), default=0.0)
-        devices = devices_of(plan)
-        made = make_engine(self.engine, devices, self.options, step_s=step_s, spares=fleet)
-        try:
-            yield made
-        finally:
-            made.close()
-
-    @property
-    def command(self) -> str:
-        """What resumes a run on the same engine."""
-        name = self.engine if isinstance(self.engine, str) else self.engine.name
-        engine, address = "" if name == "local" else f" --engine {name}", self.options.address
-        return f"gaisnet execute{engine}" + (f" --address {address}" if address else "")
-
-
 class _Run:
     """One run of a plan in its folder."""
 
     def __init__(
-        self, files: PlanFiles, folder: RunFolder, on_loss: OnLoss, *, resumed: bool
+        self,
+        files: PlanFiles,
+        folder: RunFolder,
+        on_loss: OnLoss,
+        compute: ComputeWish | None,
+        *,
+        resumed: bool,
     ) -> None:
         self._folder = folder
         self._on_loss = on_loss
+        self._wish = compute
         self._known_lost: set[str] = set()
         self._before = self._folder.read_manifest() if resumed else None
         earlier = () if self._before is None else self._before.earlier_plans
+        stays = self._before is not None and compute is None
+        self._computed_on = dict(self._before.compute) if self._before and stays else {}
         self._lineage = Lineage(folder=folder.path, files=files, earlier=earlier)
         self._manifest: RunManifest
 
-    def execute(self, given: _Workers, seed: int | None, rounds: int | None) -> RunResult:
+    def execute(self, given: Workers, seed: int | None, rounds: int | None) -> RunResult:
         """See ``execute`` above."""
         if self._before is None:
             self._folder.refuse_existing()
@@ -222,13 +206,18 @@ class _Run:
                 self._folder.tell("device_lost", round_index=round_index, device=device, detail=why)
 
     def _session(self, engine: Engine, seed: int, rounds: int, epoch: int) -> Session:
-        known = self._lineage.files, engine, self._run_id(seed), seed, rounds, epoch
-        return Session(*known, bears_losses=self._on_loss == "replan")
+        files = self._lineage.files
+        known = files, engine, self._run_id(seed), seed, rounds, epoch
+        compute = planned_compute(files, self._wish or "auto", self._computed_on)
+        session = Session(*known, compute=compute, bears_losses=self._on_loss == "replan")
+        self._computed_on |= session.computed_on
+        return session
 
     def _work(
         self, session: Session, checkpoint: Checkpoint | None, rounds: int
     ) -> tuple[ServiceMetrics, ...]:
         """The rounds that are left, then services and adapters."""
+        self._note(compute=self._computed_on)
         if checkpoint is not None:
             session.resume(checkpoint)
         for index in range(checkpoint.rounds_done if checkpoint else 0, rounds):

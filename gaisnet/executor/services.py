@@ -68,7 +68,7 @@ class _Desks:
         session = self._session
         tuning = session.files.job.fine_tuning
         given = session.run, tuning.compression, session.source, tuning.privacy, session.epoch
-        serving = Serving(engine, session.model, *given)
+        serving = Serving(engine, session.model, *given, session.compute)
         body = Body(serving, self._cluster.id, self._chain.body)
         desk = ServiceDesk(
             serving,

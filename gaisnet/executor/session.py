@@ -29,7 +29,10 @@ from gaisnet.executor.relay import GENERAL
 from gaisnet.executor.rundata import data_sources, load_held_out
 from gaisnet.executor.settings import Settings
 from gaisnet.executor.snapshot import Snapshots
+from gaisnet.executor.workshop import load_source
 from gaisnet.models import FoundationModel, attach, load_model
+from gaisnet.models.accelerator import gpu_name
+from gaisnet.schema.base import Compute
 from gaisnet.schema.model import LoraSpec
 from gaisnet.schema.run import RoundMetrics
 
@@ -60,6 +63,7 @@ class Session:
         seed: Of the order of samples.
         rounds: How many there will be; the last one is evaluated.
         epoch: How often the run's services were put in place before.
+        compute: What each device is to compute on; the CPU where it is not said.
         bears_losses: Whether a round may close without owners that are lost.
 
     Raises:
@@ -77,8 +81,12 @@ class Session:
         rounds: int,
         epoch: int = 0,
         *,
+        compute: Mapping[str, Compute] | None = None,
         bears_losses: bool = True,
     ) -> None:
+        self.compute = dict(compute or {})
+        self.computed_on: dict[str, Compute]
+        """What each device that holds a stage computes on: a node may have been told otherwise."""
         tuning = files.job.fine_tuning
         self.files, self.engine, self.run, self.seed = files, engine, run, seed
         self._rounds, self.epoch = rounds, epoch
@@ -90,7 +98,6 @@ class Session:
         self._facts = ModelFacts.of(self.model)
         self._cost = files.cost_model()
         self._held_out = load_held_out(files, self.format)
-        self._evaluator = Evaluator(self.model)
         self._dispatcher = Dispatcher(engine)
         self.source = ModelSource(
             spec=files.job.model,
@@ -101,8 +108,19 @@ class Session:
             weights_sha256=files.profile.weights_sha256,
             accepted_by=version("transformers"),
         )
+        self._evaluator = Evaluator(self._evaluated())
         self._build()
         self._snapshots = Snapshots(engine, files.plan, tuning.personal, run, epoch)
+
+    def _evaluated(self) -> FoundationModel:
+        """The model that held-out samples go through: on the GPU here, if there is one and any
+        device is to compute on one. What is tuned does not depend on it."""
+        if "cuda" not in self.compute.values() or gpu_name() is None:
+            return self.model
+        source = self.source.on("cuda")
+        model = load_source(source)
+        self.engine.lend(source, model)
+        return model
 
     def _build(self) -> None:
         self.engine.meter.take()  # what it carried before is not this run's
@@ -116,10 +134,12 @@ class Session:
             fine_tuning=tuning,
             source=self.source,
             data=data_sources(files),
+            compute=self.compute,
         )
-        build_services(self.engine, site)
+        held = build_services(self.engine, site)
         gather_data(self._dispatcher, files.plan)
         self.engine.settle()
+        self.computed_on = {device: reply.values["compute"] for device, reply in held.items()}
         tunable = files.job.tunable
         dropout = isinstance(tunable, LoraSpec) and tunable.dropout > 0
         settings = Settings(fine_tuning=tuning, seed=self.seed, dropout=dropout)

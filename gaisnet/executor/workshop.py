@@ -19,6 +19,7 @@ from gaisnet.executor.blueprints import (
     ProbeBlueprint,
     Span,
 )
+from gaisnet.executor.compute import own_compute
 from gaisnet.executor.conductor import Conductor
 from gaisnet.executor.coordinator import Coordinator
 from gaisnet.executor.engines.base import Engine
@@ -33,25 +34,32 @@ from gaisnet.executor.mailbox import Mailbox
 from gaisnet.executor.privacy import Guard
 from gaisnet.executor.probe import Probe
 from gaisnet.models import FoundationModel, Stage, attach, load_model, make_stage
+from gaisnet.models.accelerator import place_of
 from gaisnet.models.identity import model_fingerprint, weights_sha256
 
 __all__ = ["Workshop", "load_source"]
 
 
-def load_source(source: ModelSource) -> FoundationModel:
-    """A model with its tunable modules, fitted for its aggregator.
+def load_source(source: ModelSource, device: str | None = None) -> FoundationModel:
+    """A model with its tunable modules, fitted for its aggregator, to be computed with there.
+
+    Its values are drawn on the CPU, so that they are the same wherever it is.
+
+    Args:
+        source: Which model, and on what it is computed with.
+        device: Id of the device that does so, if it is one of a plan's.
 
     Raises:
         ModelError: It cannot be loaded.
-        MismatchError: It is not the one that is expected.
+        MismatchError: It is not the one that is expected, or there is no GPU for it.
     """
-    spec = source.local_spec()
+    place, spec = place_of(source.compute, device), source.local_spec()
     model = load_model(spec, accepted=source.accepted_here())
     if source.tunable is not None:
         model = attach(model, source.tunable, seed=spec.seed)
     _check_identity(source, model)
     aggregator_of(source.aggregator).prepare(model)
-    return model
+    return model.to(place)
 
 
 class Workshop:
@@ -78,11 +86,16 @@ class Workshop:
         """Use a model that was loaded already."""
         self._models[source.model_dump_json()] = model
 
-    def model(self, source: ModelSource) -> FoundationModel:
-        """The model of a source, loaded once; raises as ``load_source``."""
+    def model(self, source: ModelSource, device: str) -> FoundationModel:
+        """The model of a source, where ``device`` computes; each is loaded once.
+
+        Raises:
+            UsageError: As ``own_compute``, and otherwise as ``load_source``.
+        """
+        source = source.on(own_compute() or source.compute)
         key = source.model_dump_json()
         if key not in self._models:
-            self._models[key] = load_source(source)
+            self._models[key] = load_source(source, device)
         return self._models[key]
 
     def build(self, blueprint: Blueprint) -> object:
@@ -90,7 +103,7 @@ class Workshop:
         return self._makers[type(blueprint)](blueprint)
 
     def _holder(self, blueprint: HolderBlueprint) -> Holder:
-        model = self.model(blueprint.model)
+        model = self.model(blueprint.model, blueprint.device)
         guard = Guard(blueprint.privacy, blueprint.device, blueprint.run)
         return Holder(
             blueprint.device,
@@ -112,11 +125,11 @@ class Workshop:
         return Conductor(self._engine, *known)
 
     def _body(self, blueprint: BodyBlueprint) -> BodyServer:
-        model = self.model(blueprint.model)
+        model = self.model(blueprint.model, blueprint.device)
         return BodyServer(model, _stage(model, blueprint.span), _port(model, blueprint))
 
     def _entry(self, blueprint: EntryBlueprint) -> EntryServer:
-        model, tokens = self.model(blueprint.model), blueprint.new_tokens
+        model, tokens = self.model(blueprint.model, blueprint.device), blueprint.new_tokens
         head = None if blueprint.head is None else _stage(model, blueprint.head)
         tail = None if blueprint.tail is None else _stage(model, blueprint.tail)
         generation = Generation.of(model, tokens) if tokens else None

@@ -2,7 +2,8 @@
 
 A loaded model has dropout off. ``seed_dropout`` switches it on with a counter: before each unit
 runs, torch's generator is seeded from (seed, step, micro-batch, unit), so a unit draws the same
-numbers in whatever stage, order or process it runs. The generator is put back after every pass.
+numbers in whatever stage, order or process it runs (a GPU's generator is another one than a
+processor's, and draws others). The generators are put back after every pass.
 The modules that contain the blocks stay in evaluation mode, since what they do in training only
 (LayerDrop, SpecAugment) is drawn between the units.
 """
@@ -24,6 +25,24 @@ __all__ = ["disable_dropout", "seed_dropout"]
 _NAME = "_gaisnet_dropout"
 
 
+@dataclass(frozen=True)
+class _Generators:
+    """States of torch's generators: the processor's, and those of GPUs that are in use."""
+
+    cpu: Tensor
+    cuda: tuple[Tensor, ...]
+
+    @classmethod
+    def now(cls) -> _Generators:
+        used = torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
+        return cls(torch.get_rng_state(), tuple(torch.cuda.get_rng_state_all()) if used else ())
+
+    def put_back(self) -> None:
+        torch.set_rng_state(self.cpu)
+        if self.cuda:
+            torch.cuda.set_rng_state_all(self.cuda)
+
+
 @dataclass
 class _Counter:
     """Where in training the next pass stands, and the generator's state outside the pass."""
@@ -31,7 +50,7 @@ class _Counter:
     seed: int = 0
     step: int = 0
     microbatch: int = 0
-    outside: Tensor | None = None
+    outside: _Generators | None = None
     active: bool = True
 
     def reseed(self, unit: int) -> None:
@@ -44,13 +63,13 @@ class _Counter:
     def enter(self) -> None:
         """A pass begins."""
         if self.active:
-            self.outside = torch.get_rng_state()
+            self.outside = _Generators.now()
             self.reseed(0)
 
     def leave(self) -> None:
         """A pass ends, by an answer, a cut or an error."""
         if self.outside is not None:
-            torch.set_rng_state(self.outside)
+            self.outside.put_back()
             self.outside = None
 
 

@@ -68,6 +68,11 @@ class FoundationModel:
         """Where the weights lie."""
         return next(self.bare.parameters()).device
 
+    def to(self, device: torch.device) -> FoundationModel:
+        """Move the weights, in place as torch does; returns this model."""
+        self.module.to(device)
+        return self
+
     @property
     def n_units(self) -> int:
         """Units that can be held apart: prologue, blocks, epilogue."""

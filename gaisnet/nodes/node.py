@@ -13,14 +13,14 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import psutil
 
 from gaisnet.errors import InputError, RunError
 from gaisnet.nodes.address import check_host, head_address
 from gaisnet.nodes.processes import end_all, rays_below
-from gaisnet.nodes.settings import FOLDER_VARIABLE, RESOURCE, settings
+from gaisnet.nodes.settings import COMPUTE_VARIABLE, FOLDER_VARIABLE, RESOURCE, settings
 from gaisnet.nodes.warm import WARM_PROCESSES, warm_settings
 from gaisnet.schema.files import read_model, sha256_file
 from gaisnet.schema.profile import Profile
@@ -66,6 +66,8 @@ class NodeSpec:
     """Limit; by default the profile's."""
     inline: bool = False
     """For links with latency: frames travel within calls."""
+    compute: Literal["auto", "cpu", "cuda"] = "auto"
+    """What the device computes on; ``auto``: what whoever runs a plan wants."""
     credentials: Mapping[str, str] = field(default_factory=dict)
 
     def command(self) -> list[str]:
@@ -106,6 +108,8 @@ class NodeSpec:
         own[JOIN_VARIABLE] = str(os.getpid())
         if self.folder is not None:
             own[FOLDER_VARIABLE] = str(self.folder.resolve())
+        if self.compute != "auto":
+            own[COMPUTE_VARIABLE] = self.compute
         return own | dict(inherited) | dict(self.credentials)
 
 

@@ -8,7 +8,14 @@ from importlib.util import find_spec
 
 from gaisnet.errors import UsageError
 
-__all__ = ["FOLDER_VARIABLE", "NAMESPACE", "RESOURCE", "prepare", "settings"]
+__all__ = [
+    "COMPUTE_VARIABLE",
+    "FOLDER_VARIABLE",
+    "NAMESPACE",
+    "RESOURCE",
+    "prepare",
+    "settings",
+]
 
 RESOURCE = "gaisnet:"
 """With a device's id: the resource that only its node has."""
@@ -18,6 +25,9 @@ NAMESPACE = "gaisnet"
 
 FOLDER_VARIABLE = "GAISNET_FOLDER"
 """Environment variable with the folder in which a device finds what is named by relative paths."""
+
+COMPUTE_VARIABLE = "GAISNET_COMPUTE"
+"""Environment variable with what a device computes on, ``cpu`` or ``cuda``, whatever is planned."""
 
 _INLINE_BYTES, _INLINE_ALL_BYTES = 64_000_000, 256_000_000
 

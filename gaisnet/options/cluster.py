@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
 __all__ = [
     "AuthorityFolder",
     "CertifiedDevice",
+    "Compute",
     "Credentials",
     "Deadline",
     "Device",
@@ -53,6 +54,10 @@ Folder = Annotated[
 MemoryLimit = Annotated[
     int | None, Option("--memory-bytes", min=1, help="Limit; else the profile's memory.")
 ]
+Compute = Annotated[
+    Literal["auto", "cpu", "cuda"],
+    Option("--compute", help="What this device computes on; auto: what a plan's driver says."),
+]
 Inline = Annotated[
     bool, Option("--inline", help="For links with latency, on every device: no object store.")
 ]
@@ -64,7 +69,8 @@ JoinInsecure = Annotated[
 ]
 
 PlanToCheck = Annotated[
-    Path | None, Option("--plan", help="The plan whose devices are looked at, with --address.")
+    Path | None,
+    Option("--plan", help="The plan whose devices are looked at: here, or with --address."),
 ]
 
 AuthorityFolder = Annotated[

@@ -13,6 +13,7 @@ __all__ = [
     "Calibrate",
     "Calibration",
     "Compare",
+    "Compute",
     "Data",
     "DeviceOnly",
     "FromProfile",
@@ -46,6 +47,10 @@ TimingBudget = Annotated[
         metavar="SECONDS",
         help="Extrapolate the times of a model that by estimate would take longer to time.",
     ),
+]
+Compute = Annotated[
+    Literal["auto", "cpu", "cuda"],
+    Option("--compute", help="What to measure; auto: the GPU if there is one, else the CPU."),
 ]
 Threads = Annotated[int, Option("--threads", min=1, help="CPU threads to measure with.")]
 DeviceOnly = Annotated[bool, Option("--device-only", help="Measure this device, and no model.")]

@@ -9,6 +9,7 @@ import typer
 
 __all__ = [
     "Address",
+    "Compute",
     "Engine",
     "LogLevel",
     "MetricsPort",
@@ -38,6 +39,13 @@ Engine = Annotated[
 Address = Annotated[
     str | None,
     Option("--address", metavar="HOST:PORT", help="ray: the head of the devices' cluster."),
+]
+Compute = Annotated[
+    Literal["auto", "cpu", "cuda"] | None,
+    Option(
+        "--compute",
+        help="What devices compute on; auto, the default: what their profiles were measured on.",
+    ),
 ]
 Patience = Annotated[
     float,

@@ -6,6 +6,7 @@ import torch
 
 from gaisnet.errors import ModelError
 from gaisnet.models import attach, load_model
+from gaisnet.models.accelerator import usual_place
 from gaisnet.models.identity import model_fingerprint
 from gaisnet.profiler.analysis import Optimizer
 from gaisnet.profiler.cuts import measure_cuts
@@ -52,7 +53,7 @@ def calibration_step(
             for this device.
     """
     show = progress or silent
-    place = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    place = usual_place(device)
     show("loading", 0.0)
     meta = model_on_meta(spec, tunable, seed)
     _refuse_too_large(meta.bare, place)

@@ -5,16 +5,17 @@ from __future__ import annotations
 import importlib.metadata
 import platform
 import statistics
-from collections.abc import Callable
 from typing import Literal
 
 import torch
 
+from gaisnet.models.accelerator import usual_place
 from gaisnet.profiler.clock import fixed_threads
-from gaisnet.profiler.device_memory import memory_limit, runtime_bytes
+from gaisnet.profiler.device_memory import cuda_runtime_bytes, memory_limit, runtime_bytes
 from gaisnet.profiler.kernels import attention_flops_per_s, efficiency, traffic_bytes_per_s
 from gaisnet.profiler.microbench import (
     bandwidth_bytes_per_s,
+    busy_work,
     gemm_curve,
     op_overhead_s,
     usable_dtypes,
@@ -31,6 +32,7 @@ _GEMM_BUDGET_S = 0.8
 _BANDWIDTH_BUDGET_S = 0.6
 _OVERHEAD_BUDGET_S = 0.2
 _KERNEL_BUDGET_S = 0.6
+_BUSY_S, _GPU_BUSY_S = 0.3, 1.0
 _LIBRARIES = ("torch", "transformers", "peft", "numpy", "gaisnet")
 
 
@@ -56,9 +58,10 @@ def profile_device(
         The device part, ``origin: measured``.
     """
     show = progress or silent
-    place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    place = torch.device(usual_place(device))
     show("runtime", 0.0)
-    resident = runtime_bytes(fresh=fresh)
+    cuda = place.type == "cuda"
+    resident = cuda_runtime_bytes(place) if cuda else runtime_bytes(fresh=fresh)
     with fixed_threads(threads):
         show("matrix products", 0.0)
         speeds = _speeds(place)
@@ -73,7 +76,7 @@ def profile_device(
         power = _power(place, threads)
     part = DevicePart(
         name=device_name(place),
-        kind="cuda" if place.type == "cuda" else "cpu",
+        kind="cuda" if cuda else "cpu",
         origin="measured",
         source=f"microbenchmarks, torch {torch.__version__}",
         peak_flops_per_s={name: peak for name, (peak, _) in speeds.items()},
@@ -125,15 +128,11 @@ def _memory(
 
 
 def _power(place: torch.device, threads: int) -> Power:
-    busy = _busy_work(place)
     if place.type == "cuda":
-        multiprocessors = torch.cuda.get_device_properties(place).multi_processor_count
-        return cuda_power(busy) or modelled_cuda_power(multiprocessors)
-    return cpu_power(busy, threads)
-
-
-def _busy_work(place: torch.device) -> Callable[[], object]:
-    return lambda: gemm_curve(place, torch.float32, 0.3)
+        card = torch.cuda.get_device_properties(place)
+        measured = cuda_power(busy_work(place, _GPU_BUSY_S), str(card.uuid))
+        return measured or modelled_cuda_power(card.multi_processor_count)
+    return cpu_power(busy_work(place, _BUSY_S), threads)
 
 
 def device_name(place: torch.device) -> str:

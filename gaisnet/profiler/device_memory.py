@@ -18,7 +18,7 @@ import torch
 
 from gaisnet.errors import UsageError
 
-__all__ = ["MemoryLimit", "memory_limit", "runtime_bytes"]
+__all__ = ["MemoryLimit", "cuda_runtime_bytes", "memory_limit", "runtime_bytes"]
 
 _NO_LIMIT = 1 << 60
 """Version 1 writes a number near 2^63 where no limit is set."""
@@ -83,6 +83,16 @@ def runtime_bytes(*, fresh: bool = False) -> int:
         return int(done.stdout.split()[-1])
     except (OSError, subprocess.SubprocessError, ValueError, IndexError):
         return int(psutil.Process().memory_info().rss)
+
+
+def cuda_runtime_bytes(device: torch.device) -> int:
+    """Bytes of a GPU's memory that are in use beside what torch's allocator holds there: the
+    driver's context and the libraries' kernels, and what other programs have."""
+    probe = torch.randn(64, 64, device=device, requires_grad=True)
+    (probe @ probe).sum().backward()  # type: ignore[no-untyped-call]
+    torch.cuda.synchronize(device)
+    free, total = torch.cuda.mem_get_info(device)
+    return int(total - free - torch.cuda.memory_reserved(device))
 
 
 def _mem_total(proc: Path) -> int | None:

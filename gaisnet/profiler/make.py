@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import torch
-
+from gaisnet.models.accelerator import usual_place
 from gaisnet.profiler.analysis import Optimizer
 from gaisnet.profiler.device import profile_device, software_versions
 from gaisnet.profiler.model_part import TIMING_BUDGET_S, profile_model
@@ -58,7 +57,7 @@ def make_profile(
         ModelError: The model cannot be loaded or cut, or cannot have these tunable modules.
     """
     show = progress or silent
-    place = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    place = usual_place(device)
     share = _share(spec, measure_device)
     part = None
     if measure_device:

@@ -12,7 +12,14 @@ from torch.nn import functional as F
 
 from gaisnet.profiler.clock import repeat, steady_s
 
-__all__ = ["GemmPoint", "bandwidth_bytes_per_s", "gemm_curve", "op_overhead_s", "usable_dtypes"]
+__all__ = [
+    "GemmPoint",
+    "bandwidth_bytes_per_s",
+    "busy_work",
+    "gemm_curve",
+    "op_overhead_s",
+    "usable_dtypes",
+]
 
 Shape = tuple[int, int, int]
 
@@ -103,6 +110,12 @@ def _copy_speed(device: torch.device, n_bytes: int, budget_s: float) -> float:
     return 2 * n_bytes / min(min(run.wall_s, run.cpu_s) for run in runs)
 
 
+def busy_work(device: torch.device, seconds: float) -> Callable[[], object]:
+    """What keeps the device at matrix products for so long, and at nothing else."""
+    work = _product(device, torch.float32, max(shape for shape, _ in _shapes(device)))
+    return lambda: repeat(work, budget_s=seconds, device=device)
+
+
 def op_overhead_s(device: torch.device, budget_s: float) -> float:
     """Time of one operator on tensors too small to matter: the mean over a block's usual ones."""
     hidden = torch.ones(1, 1, 8, device=device)
@@ -135,9 +148,9 @@ def _shapes(device: torch.device) -> list[tuple[Shape, bool]]:
 
 def _product(device: torch.device, dtype: torch.dtype, shape: Shape) -> Callable[[], Tensor]:
     rows, inner, columns = shape
-    generator = torch.Generator().manual_seed(0)
-    left = torch.randn(rows, inner, generator=generator).to(device, dtype)
-    right = torch.randn(columns, inner, generator=generator).to(device, dtype)
+    generator = torch.Generator(device).manual_seed(0)
+    left = torch.randn(rows, inner, generator=generator, device=device).to(dtype)
+    right = torch.randn(columns, inner, generator=generator, device=device).to(dtype)
     return lambda: F.linear(left, right)
 
 

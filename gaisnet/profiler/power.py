@@ -22,7 +22,7 @@ __all__ = ["cpu_power", "cuda_power", "modelled_cuda_power", "modelled_power"]
 _KAPPA = 1e-27
 _USUAL_HZ = 2.5e9
 _IDLE_SHARE = 0.3
-_IDLE_WINDOW_S = 0.2
+_IDLE_WINDOW_S, _GPU_IDLE_WINDOW_S = 0.2, 1.0
 _MICRO = 1e-6
 _WATTS_PER_MULTIPROCESSOR = 4.0
 """Board power over streaming multiprocessors: 3.7 (A100, 400 W / 108) to 6.1 (RTX 3060)."""
@@ -54,21 +54,38 @@ def cpu_power(
     return Power(idle_w=idle, busy_w=max(loaded, idle), source="rapl")
 
 
-def cuda_power(busy: Callable[[], object]) -> Power | None:
-    """Power of the first GPU by NVML, or ``None`` where its Python bindings are missing."""
+def cuda_power(busy: Callable[[], object], uuid: str) -> Power | None:
+    """Power of a GPU by NVML's counter of joules, or ``None`` where that cannot be read.
+
+    The counter moves every tenth of a second or so, and the watts that NVML tells are a mean over
+    the last second: so both windows should be about a second long.
+
+    Args:
+        busy: Some work of about a second, all of it on the GPU.
+        uuid: Of the GPU: NVML counts also those that this process may not use.
+    """
     try:
         nvml = importlib.import_module("pynvml")
     except ImportError:
         return None
     try:
         nvml.nvmlInit()
-        handle = nvml.nvmlDeviceGetHandleByIndex(0)
-        idle = nvml.nvmlDeviceGetPowerUsage(handle) / 1000
-        busy()
-        loaded = nvml.nvmlDeviceGetPowerUsage(handle) / 1000
+        handle = nvml.nvmlDeviceGetHandleByUUID(f"GPU-{uuid}")
+
+        def joules() -> float:
+            return float(nvml.nvmlDeviceGetTotalEnergyConsumption(handle)) / 1000
+
+        idle = _mean_watts(joules, lambda: time.sleep(_GPU_IDLE_WINDOW_S))
+        loaded = _mean_watts(joules, busy)
     except nvml.NVMLError:
         return None
-    return Power(idle_w=float(idle), busy_w=float(max(idle, loaded)), source="nvml")
+    return Power(idle_w=idle, busy_w=max(idle, loaded), source="nvml")
+
+
+def _mean_watts(joules: Callable[[], float], work: Callable[[], object]) -> float:
+    before, started = joules(), time.perf_counter()
+    work()
+    return (joules() - before) / (time.perf_counter() - started)
 
 
 def modelled_power(cores: int, clock_hz: float | None = None) -> Power:

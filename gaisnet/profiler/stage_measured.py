@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import torch
-
+from gaisnet.models.accelerator import usual_place
 from gaisnet.models.attach import attach
 from gaisnet.models.load import load_model
 from gaisnet.profiler.allocator import measured_peak
@@ -48,7 +47,7 @@ def measured_stage_peak(
     Raises:
         ModelError: The model cannot be loaded or cut, or there are no such units.
     """
-    place = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    place = usual_place(device)
     model = attach(load_model(spec, device=place), tunable, seed=seed)
     batch = model.example_inputs(batch_size, tokens, seed)
     hidden = hidden_before(model, first, batch)

@@ -9,6 +9,7 @@ from pydantic import Field, model_validator
 from gaisnet.schema.base import (
     Bytes,
     BytesFigure,
+    Compute,
     Count,
     Figure,
     Fraction,
@@ -89,7 +90,7 @@ class DevicePart(Strict):
     """
 
     name: str
-    kind: Literal["cpu", "cuda"]
+    kind: Compute
     origin: Literal["measured", "preset", "extrapolated"]
     source: str
     """What measured it, or where the datasheet is."""
@@ -112,7 +113,8 @@ class DevicePart(Strict):
     threads: PositiveCount = 1
     """Threads that the figures were measured with."""
     runtime_bytes: BytesFigure = 0
-    """Resident memory of the runtime itself (interpreter, libraries)."""
+    """Resident memory of the runtime itself (interpreter, libraries); on a GPU, what of the card's
+    memory is in use beside torch's allocator."""
     software: dict[str, str] = Field(default_factory=dict)
 
 

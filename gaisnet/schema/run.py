@@ -8,6 +8,7 @@ from pydantic import Field
 
 from gaisnet.schema.base import (
     Bytes,
+    Compute,
     Count,
     Fraction,
     Identifier,
@@ -50,6 +51,8 @@ class RunManifest(Strict):
     epoch: Count = 0
     """How often the run's services were put in place before: it was resumed, or planned again."""
     engine: Literal["local", "ray"]
+    compute: dict[Identifier, Compute] = Field(default_factory=dict)
+    """What each device that held a stage computed on."""
     seed: Count
     status: Literal["running", "done", "interrupted", "failed"]
     rounds_done: Count = 0

@@ -36,6 +36,11 @@ class Batch:
     def __len__(self) -> int:
         return int(next(iter(self.inputs.values())).shape[0])
 
+    def to(self, place: torch.device) -> Batch:
+        """The same samples where they are computed with."""
+        labels = None if self.labels is None else self.labels.to(place)
+        return Batch({name: tensor.to(place) for name, tensor in self.inputs.items()}, labels)
+
 
 @dataclass(frozen=True, slots=True)
 class Shard:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from gaisnet.errors import RunError
 from gaisnet.executor.blueprints import Blueprint, ModelSource
+from gaisnet.executor.compute import computed
 from gaisnet.executor.devicelog import DeviceLog, secrets_of
 from gaisnet.executor.engines.base import (
     Address,
@@ -208,7 +209,7 @@ class LocalEngine:
         started = time.perf_counter()
         try:
             with self.bear(()):  # and says for itself whom it can do without
-                answer = called(*arguments)
+                answer = computed(address.device, called, *arguments)
         except Exception as error:
             log.failed(doing, error)
             raise

@@ -48,6 +48,7 @@ class BodyServer:
         """
         if self._stage.is_first:
             turn, inputs = self._port.open(frame, "request")
+            inputs = self._port.placed(inputs)
             hidden, side = None, side_inputs(self._model, inputs)
         else:
             turn, hidden, side = self._port.open_hidden(frame)

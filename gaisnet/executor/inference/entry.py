@@ -118,7 +118,8 @@ class EntryServer:
             A frame for the receiver; without a body the values of ``take``.
         """
         held = self._held(Turn(number))
-        turn, inputs = self._next_inputs(number, held, replay)
+        turn, tokens = self._next_inputs(number, held, replay)
+        inputs = self._port.placed(tokens)
         held.side = side_inputs(self._model, inputs)
         if self._head is None:
             assert receiver is not None, "a chain without a head has a body"
@@ -206,8 +207,8 @@ class EntryServer:
 
     def _from_logits(self, turn: Turn, logits: Tensor) -> Answer:
         if turn.session:
-            return self._continue(turn, logits)
-        return self._finish(turn, answers_of(self._model.task, logits))
+            return self._continue(turn, logits[:, -1:].cpu())
+        return self._finish(turn, answers_of(self._model.task, logits).cpu())
 
     def _from_answers(self, turn: Turn, answers: Tensor) -> Answer:
         if turn.session:

@@ -42,7 +42,7 @@ class Port:
     Args:
         device: Where the server runs.
         run: Id of the run; frames of any other are refused.
-        model: The whole model; its hidden size and dtype are read.
+        model: The whole model; its hidden size, its dtype and where it lies are read.
         compression: Of hidden states.
         name: Of the server, for the frames' headers.
         epoch: Of the run; frames of any other are refused.
@@ -63,6 +63,7 @@ class Port:
         self._name = name
         self._hidden_size = model.anatomy.hidden_size
         self._dtype: torch.dtype = getattr(torch, model.spec.dtype)
+        self._place = model.device
         self._sequence = 0
 
     def hidden(
@@ -113,10 +114,15 @@ class Port:
         return Turn(header.step, header.session, header.position), tensors
 
     def open_hidden(self, frame: Buffer) -> tuple[Turn, Tensor, dict[str, Tensor]]:
-        """Turn, hidden states and side inputs of a frame that ``hidden`` made."""
+        """Turn, hidden states and side inputs of a frame that ``hidden`` made, at the model."""
         turn, tensors = self.open(frame, "activation")
-        side = {n.removeprefix(_SIDE): t for n, t in tensors.items() if n.startswith(_SIDE)}
-        return turn, unpack(_HIDDEN, tensors, self._hidden_size, self._dtype), side
+        sides = {n.removeprefix(_SIDE): t for n, t in tensors.items() if n.startswith(_SIDE)}
+        hidden = unpack(_HIDDEN, tensors, self._hidden_size, self._dtype)
+        return turn, hidden.to(self._place), self.placed(sides)
+
+    def placed(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """The tensors where the model is."""
+        return {name: tensor.to(self._place) for name, tensor in tensors.items()}
 
     def open_answers(self, frame: Buffer) -> tuple[Turn, Tensor]:
         """Turn and answers of a frame that ``answers`` made.

@@ -27,6 +27,7 @@ from gaisnet.executor.inference.chain import ServiceChain
 from gaisnet.executor.inference.port import SessionLostError
 from gaisnet.executor.mailbox import Mailbox, Moment
 from gaisnet.models import FoundationModel
+from gaisnet.schema.base import Compute
 from gaisnet.schema.job import Compression, PrivacySpec
 from gaisnet.schema.plan import Stage as StagePlan
 
@@ -58,6 +59,7 @@ class Serving:
         source: Where the servers' devices find the model; by default they are lent this one.
         privacy: What entries do to the activations that they send.
         epoch: Of the run.
+        compute: What each device computes on; the CPU where it is not said.
     """
 
     def __init__(
@@ -69,12 +71,18 @@ class Serving:
         source: ModelSource | None = None,
         privacy: PrivacySpec | None = None,
         epoch: int = 0,
+        compute: Mapping[str, Compute] | None = None,
     ) -> None:
         self.epoch = epoch
+        self._compute = compute or {}
         self.engine, self.model, self.run, self.compression = engine, model, run, compression
         self.privacy = privacy or PrivacySpec()
-        self.source = ModelSource.of(model) if source is None else source
-        engine.lend(self.source, model)
+        self._source = ModelSource.of(model) if source is None else source
+        engine.lend(self._source, model)
+
+    def source(self, device: str) -> ModelSource:
+        """Where a device finds the model, and on what it computes with it."""
+        return self._source.on(self._compute.get(device, "cpu"))
 
     def put(self, kind: Kind, receiver: Address, tensors: Mapping[str, Tensor]) -> Parcel:
         """A frame of the driver's, laid at a server."""
@@ -116,7 +124,7 @@ class Body:
             run=serving.run,
             epoch=serving.epoch,
             name=address.service,
-            model=serving.source,
+            model=serving.source(held.device),
             span=_span(held),
             compression=serving.compression,
         )
@@ -234,7 +242,7 @@ class ServiceDesk:
             run=serving.run,
             epoch=serving.epoch,
             name=self.entry.service,
-            model=serving.source,
+            model=serving.source(chain.entry),
             head=None if chain.head is None else _span(chain.head),
             tail=None if chain.tail is None else _span(chain.tail),
             new_tokens=new_tokens,

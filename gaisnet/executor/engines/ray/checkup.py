@@ -5,17 +5,18 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 
 from gaisnet.executor.build import devices_of
 from gaisnet.executor.engines.ray.engine import RayEngine
 from gaisnet.executor.engines.ray.messages import DeviceFacts
+from gaisnet.executor.finding import Finding
+from gaisnet.executor.placement import compute_finding, planned_compute
 from gaisnet.executor.planfiles import PlanFiles
 from gaisnet.nodes.cluster import joined
 from gaisnet.nodes.node import PROFILE_LABEL, profile_label
 from gaisnet.schema.files import resolve
 
-__all__ = ["Finding", "check_cluster"]
+__all__ = ["check_cluster"]
 
 _CLOCK_S = 1.0
 _LINK_FACTOR, _OVERHEAD_S = 1.5, 0.02
@@ -23,21 +24,8 @@ _LINK_FACTOR, _OVERHEAD_S = 1.5, 0.02
 _PROBE_BYTES, _PROBES = 2**20, 5
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Finding:
-    """One thing that was looked at."""
-
-    device: str
-    check: str
-    found: str
-    expected: str
-    ok: bool
-    advice: str = ""
-    """What mends it, if it is not as expected."""
-
-
 def check_cluster(files: PlanFiles, address: str) -> list[Finding]:
-    """Reachability, profiles, versions, memory, clocks and links of a plan's devices.
+    """Reachability, profiles, versions, memory, clocks, GPUs and links of a plan's devices.
 
     Raises:
         RunError: The cluster cannot be reached.
@@ -50,10 +38,12 @@ def check_cluster(files: PlanFiles, address: str) -> list[Finding]:
         return findings
     engine = RayEngine(present, address=address)
     try:
+        planned = planned_compute(files)
         facts = {device: _facts_of(engine, device) for device in present}
         for device, (found, offset_s) in facts.items():
             findings += _versions(device, found)
             findings += [*_memory(files, device, found), _clock(device, offset_s)]
+            findings.append(compute_finding(device, planned[device], found.compute, found.gpu))
         findings += _links(files, engine, set(present))
     finally:
         engine.close()

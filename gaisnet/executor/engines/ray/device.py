@@ -20,6 +20,7 @@ from pydantic_core import to_jsonable_python
 from ray.exceptions import RayActorError
 
 from gaisnet.errors import RunError
+from gaisnet.executor.compute import computed
 from gaisnet.executor.conductor import Conductor
 from gaisnet.executor.devicelog import DeviceLog, secrets_of
 from gaisnet.executor.engines.base import Answer, LostDeviceError
@@ -313,7 +314,7 @@ class DeviceProcess:
         loop = asyncio.get_running_loop()
         if token and isinstance(self._services.get(service), Conductor):
             self._conducting = token
-            return await loop.run_in_executor(self._conductors, _timed, work, frames)
+            return await loop.run_in_executor(self._conductors, self._timed, work, frames)
         return await loop.run_in_executor(self._pool, self._compute, work, frames)
 
     def _is_halted(self) -> bool:
@@ -324,10 +325,15 @@ class DeviceProcess:
     ) -> tuple[Answer, float]:
         self._busy_since = time.monotonic()
         try:
-            return _timed(work, frames)
+            return self._timed(work, frames)
         finally:
             self._busy_since = None
             self._calls += 1
+
+    def _timed(self, work: Callable[..., Answer], frames: Sequence[Buffer]) -> tuple[Answer, float]:
+        started = time.monotonic()
+        answer = computed(self._device, work, *frames)
+        return answer, time.monotonic() - started
 
     def _method(self, service: str, method: str) -> Callable[..., Any]:
         found = self._services.get(service)
@@ -336,12 +342,6 @@ class DeviceProcess:
             raise RunError(f"no service {service} with {method} on {self._device}")
         method_found: Callable[..., Any] = called
         return method_found
-
-
-def _timed(work: Callable[..., Answer], frames: Sequence[Buffer]) -> tuple[Answer, float]:
-    started = time.monotonic()
-    answer = work(*frames)
-    return answer, time.monotonic() - started
 
 
 def _array(frame: Buffer) -> Any:

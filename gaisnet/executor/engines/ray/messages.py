@@ -20,7 +20,9 @@ from pydantic_core import to_jsonable_python
 
 from gaisnet.errors import GaisnetError, RunError
 from gaisnet.executor.blueprints import Blueprint
-from gaisnet.schema.base import Bytes, NonNegative, Strict
+from gaisnet.executor.compute import own_compute
+from gaisnet.models.accelerator import gpu_name
+from gaisnet.schema.base import Bytes, Compute, NonNegative, Strict
 
 __all__ = [
     "DeviceFacts",
@@ -84,6 +86,10 @@ class DeviceFacts(Strict):
     """Memory that is free."""
     time_s: float
     """Its clock, in seconds since 1970."""
+    gpu: str | None
+    """What the GPU is called that torch finds there, if it finds one."""
+    compute: Compute | None
+    """What its node was told to compute on, if it was."""
 
     @classmethod
     def here(cls) -> DeviceFacts:
@@ -92,6 +98,8 @@ class DeviceFacts(Strict):
             versions=_VERSIONS,
             available_bytes=psutil.virtual_memory().available,
             time_s=time.time(),
+            gpu=gpu_name(),
+            compute=own_compute(),
         )
 
 

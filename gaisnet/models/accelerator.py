@@ -1,0 +1,72 @@
+"""Where torch computes: on the processor, or on the GPU that it finds; and how it does there.
+
+A GPU sums in whatever order it likes unless it is told otherwise, and rounds the factors of
+convolutions to 10 bits (TF32). Both are switched off in a process as soon as a GPU is chosen in it,
+so that the same work gives the same bits again on the same card, and float32 means float32.
+"""
+
+from __future__ import annotations
+
+import os
+
+import torch
+
+from gaisnet.errors import MismatchError, UsageError
+from gaisnet.schema.base import Compute
+
+__all__ = ["gpu_name", "place_of", "usual_place"]
+
+_OTHER_TORCH = "install a torch that is built for the GPU of this machine"
+_WORKSPACE_VARIABLE, _WORKSPACE = "CUBLAS_WORKSPACE_CONFIG", ":4096:8"
+"""cuBLAS sums in the same order again only with workspaces of a fixed size."""
+
+
+def place_of(compute: Compute, device: str | None) -> torch.device:
+    """Where tensors of a device that computes so have to lie.
+
+    Args:
+        compute: What it computes on.
+        device: Its id, if it is one of a plan's.
+
+    Raises:
+        MismatchError: There is no GPU that torch can use.
+    """
+    if compute == "cpu":
+        return torch.device("cpu")
+    if not torch.cuda.is_available():
+        raise MismatchError(
+            "it is to compute on CUDA, and torch finds no GPU here",
+            where=device,
+            hint=f"use --compute cpu, or {_OTHER_TORCH}",
+        )
+    _same_bits_again()
+    return torch.device("cuda", torch.cuda.current_device())
+
+
+def usual_place(device: str | None) -> str:
+    """``device``, or if it is left out the GPU if there is one, and else the CPU.
+
+    Raises:
+        UsageError: There is no GPU that torch can use, but one is asked for.
+    """
+    there = torch.cuda.is_available()
+    place = device or ("cuda" if there else "cpu")
+    if torch.device(place).type == "cuda":
+        if not there:
+            raise UsageError("torch finds no GPU here", hint=f"{_OTHER_TORCH}, or take the CPU")
+        _same_bits_again()
+    return place
+
+
+def gpu_name() -> str | None:
+    """What the GPU is called that torch would compute on, if there is one."""
+    return str(torch.cuda.get_device_name()) if torch.cuda.is_available() else None
+
+
+def _same_bits_again() -> None:
+    os.environ.setdefault(_WORKSPACE_VARIABLE, _WORKSPACE)
+    torch.use_deterministic_algorithms(True)
+    # What is allocated is written before it is read; to fill it first would only take time.
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+    torch.backends.cudnn.allow_tf32 = False
+    torch.backends.cuda.matmul.allow_tf32 = False
