@@ -20,7 +20,8 @@ _ATTENTION = ((1, 12, 128, 32), (1, 3, 197, 64), (1, 12, 197, 64))
 _ROWS, _WIDTH = 256, 1024
 """A mebibyte in float32: activations of a layer, which a CPU's second cache holds."""
 _UPDATED = 1 << 20
-_ACCELERATOR_SCALE = 8
+_ACCELERATOR_BATCH = 64
+"""As many samples on a GPU, so that the operators take longer than their launch."""
 _LEAST = 15
 """Runs of everything, also where the machine is so busy that the time is up before."""
 
@@ -49,7 +50,7 @@ def traffic_bytes_per_s(device: torch.device, budget_s: float) -> dict[str, floa
 
     Each kind is timed forward and backward, as training has them; the times are added.
     """
-    rows = _ROWS * (_ACCELERATOR_SCALE if device.type == "cuda" else 1)
+    rows = _ROWS * (_ACCELERATOR_BATCH if device.type == "cuda" else 1)
     first, second = (torch.randn(rows, _WIDTH, device=device) for _ in range(2))
     weight = torch.ones(_WIDTH, device=device)
     mean, inverse = torch.zeros(rows, 1, device=device), torch.ones(rows, 1, device=device)
@@ -95,8 +96,8 @@ def _attend(
     device: torch.device, shape: tuple[int, int, int, int], budget_s: float
 ) -> tuple[float, float]:
     samples, heads, tokens, width = shape
-    scale = _ACCELERATOR_SCALE if device.type == "cuda" else 1
-    sizes = (samples * scale, heads, tokens, width)
+    batch = samples * (_ACCELERATOR_BATCH if device.type == "cuda" else 1)
+    sizes = (batch, heads, tokens, width)
     inputs = [torch.randn(sizes, device=device, requires_grad=True) for _ in range(3)]
     query, key, value = inputs
     answer: Tensor = F.scaled_dot_product_attention(query, key, value)
@@ -108,7 +109,7 @@ def _attend(
     def attend() -> None:
         F.scaled_dot_product_attention(query, key, value)
 
-    flops = 4 * samples * scale * heads * tokens**2 * width
+    flops = 4 * batch * heads * tokens**2 * width
     forward_s = steady_s(repeat(attend, budget_s=budget_s, device=device, least=_LEAST))
     backward_s = steady_s(repeat(back, budget_s=budget_s, device=device, least=_LEAST))
     return flops / forward_s, 2 * flops / backward_s

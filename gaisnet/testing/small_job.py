@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from safetensors.torch import save_file
 
@@ -45,7 +46,6 @@ _MODEL = {
     "num_labels": 3,
     "initializer_range": 0.3,
 }
-_UNITS = 5
 _SAMPLES = 8
 _TUNABLE = LoraSpec(r=2, alpha=4)
 
@@ -58,6 +58,7 @@ def write_small_job(
     microbatches: int = 1,
     helped: bool = False,
     clusters: int = 2,
+    model: Mapping[str, Any] | None = None,
 ) -> Path:
     """Write model, profile, fleet, data, job and plan into ``folder``.
 
@@ -69,16 +70,17 @@ def write_small_job(
         helped: One cluster instead of two: ``owner-a`` and ``owner-b`` below ``edge-0``, with
             ``owner-c`` as a stage holder that has no part in it otherwise, and ``edge-1`` idle.
         clusters: 2, or 1: then ``edge-0``, ``owner-a`` and ``owner-b`` do all the work.
+        model: Configuration of another vision transformer, of three blocks or more.
 
     Returns:
         The plan's path.
     """
-    (folder / "model.json").write_text(json.dumps(_MODEL))
+    (folder / "model.json").write_text(json.dumps(model or _MODEL))
     spec = ModelSpec(source=str(folder / "model.json"))
-    model = attach(load_model(spec), _TUNABLE, seed=spec.seed)
+    built = attach(load_model(spec), _TUNABLE, seed=spec.seed)
     owners = [device for device in DEVICES if device.startswith("owner")]
     for number, name in enumerate([*owners, "held-out"]):
-        tensors = model.example_inputs(_SAMPLES, seed=number)
+        tensors = built.example_inputs(_SAMPLES, seed=number)
         save_file(tensors, folder / f"{name}.safetensors")
     part = profile_model(spec, _TUNABLE, optimizer="adamw", batch_sizes=(1,), times=False, seed=0)
     for name, content in (
@@ -87,8 +89,8 @@ def write_small_job(
         ("job", _job(rounds)),
     ):
         (folder / f"{name}.json").write_text(canonical_json(content))
-    planned = _clusters(topology == "u_shape", microbatches, helped)[:clusters]
-    plan = _plan(folder, model, planned, topology)
+    planned = _clusters(built.n_units, topology == "u_shape", microbatches, helped)[:clusters]
+    plan = _plan(folder, built, planned, topology)
     (folder / "plan.json").write_text(canonical_json(plan))
     return folder / "plan.json"
 
@@ -125,8 +127,10 @@ def _job(rounds: int) -> Job:
     )
 
 
-def _clusters(u_shape: bool, microbatches: int, helped: bool) -> tuple[ClusterPlan, ...]:
-    tail = 4 if u_shape else _UNITS
+def _clusters(
+    n_units: int, u_shape: bool, microbatches: int, helped: bool
+) -> tuple[ClusterPlan, ...]:
+    tail = n_units - 1 if u_shape else n_units
     relays = [("edge-0", "owner-b", ("owner-a", "owner-b")), ("edge-1", "owner-c", ("owner-c",))]
     if helped:
         relays = [("edge-0", "owner-c", ("owner-a", "owner-b"))]
@@ -170,7 +174,7 @@ def _plan(
         scheme="hfsl",
         topology="u_shape" if topology == "u_shape" else "vanilla",
         objective="makespan",
-        n_units=_UNITS,
+        n_units=model.n_units,
         model_fingerprint=model_fingerprint(model),
         inputs=PlanInputs(job=job, fleet=fleet, profile=profile),
         clusters=clusters,
