@@ -12,7 +12,7 @@ from typing import TypeVar
 import pytest
 import torch
 
-from gaisnet.errors import ModelError, RunError
+from gaisnet.errors import MismatchError, ModelError, RunError
 from gaisnet.executor.blueprints import HolderBlueprint, ModelSource, ProbeBlueprint
 from gaisnet.executor.engines import Address, Engine, Reply
 from gaisnet.executor.frames import decode
@@ -162,6 +162,22 @@ class EngineContract:
             return engine.call(holder, "gradient_norms", "none")
 
         assert _raised(ModelError, issue, engine).exit_code == 11
+
+    @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
+    def test_a_gpu_that_is_not_there_is_missed_where_it_is_to_be(self, engine: Engine) -> None:
+        holder = Address(A.device, "holder")
+        source = ModelSource(spec=ModelSpec(source="model"), compute="cuda")
+
+        def issue() -> Reply:
+            blueprint = HolderBlueprint(
+                device=A.device, run=_RUN, model=source, optimizer=SgdSpec()
+            )
+            engine.place(holder, blueprint)
+            return engine.call(holder, "gradient_norms", "none")
+
+        error = _raised(MismatchError, issue, engine)
+        assert (error.where, error.exit_code) == (A.device, 14)
+        assert "no GPU" in error.message
 
     def test_a_frame_must_lie_where_it_is_used_and_go_where_it_is_meant_to(
         self, engine: Engine

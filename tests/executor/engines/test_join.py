@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -60,6 +61,12 @@ def test_no_secret_stands_on_the_command_line(profile: Path, tmp_path: Path):
     assert found["RAY_AUTH_TOKEN_PATH"] == str(tmp_path / "token")
     assert found["GAISNET_FOLDER"] == str(tmp_path)
     assert found["RAY_worker_niceness"] == "7", "what the user has set stays"
+
+
+@pytest.mark.parametrize(("compute", "told"), [("auto", None), ("cpu", "cpu"), ("cuda", "cuda")])
+def test_a_node_tells_its_processes_what_to_compute_on(profile: Path, compute: Any, told: Any):
+    spec = NodeSpec(device="a", profile=profile, head=False, address="h:1", compute=compute)
+    assert spec.environment({}).get("GAISNET_COMPUTE") == told
 
 
 def test_inlining_is_for_links_with_latency():

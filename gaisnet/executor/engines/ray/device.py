@@ -12,6 +12,7 @@ import os
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -314,7 +315,7 @@ class DeviceProcess:
         loop = asyncio.get_running_loop()
         if token and isinstance(self._services.get(service), Conductor):
             self._conducting = token
-            return await loop.run_in_executor(self._conductors, self._timed, work, frames)
+            return await loop.run_in_executor(self._conductors, _timed, work, frames)
         return await loop.run_in_executor(self._pool, self._compute, work, frames)
 
     def _is_halted(self) -> bool:
@@ -325,15 +326,10 @@ class DeviceProcess:
     ) -> tuple[Answer, float]:
         self._busy_since = time.monotonic()
         try:
-            return self._timed(work, frames)
+            return _timed(partial(computed, self._device, work), frames)
         finally:
             self._busy_since = None
             self._calls += 1
-
-    def _timed(self, work: Callable[..., Answer], frames: Sequence[Buffer]) -> tuple[Answer, float]:
-        started = time.monotonic()
-        answer = computed(self._device, work, *frames)
-        return answer, time.monotonic() - started
 
     def _method(self, service: str, method: str) -> Callable[..., Any]:
         found = self._services.get(service)
@@ -342,6 +338,12 @@ class DeviceProcess:
             raise RunError(f"no service {service} with {method} on {self._device}")
         method_found: Callable[..., Any] = called
         return method_found
+
+
+def _timed(work: Callable[..., Answer], frames: Sequence[Buffer]) -> tuple[Answer, float]:
+    started = time.monotonic()
+    answer = work(*frames)
+    return answer, time.monotonic() - started
 
 
 def _array(frame: Buffer) -> Any:
