@@ -45,13 +45,16 @@ def slowed(process: psutil.Process, factor: float) -> Iterator[None]:
         thread.join(_END_S)
 
 
-def slow_down(process: int, factor: float) -> subprocess.Popen[bytes]:
-    """Have a process, which may be this one, be slow until it ends; returns when it is."""
+def slow_down(process: int, factor: float) -> None:
+    """Have a process, which may be this one, be slow until it ends; returns when it is.
+
+    Whoever does that is no child of this process: Ray ends the children of a process with it, and
+    one that is stopped at that moment would stay so.
+    """
     words = [sys.executable, "-m", "tests.cluster.slowness", str(process), str(factor)]
-    begun = subprocess.Popen(words, stdout=subprocess.PIPE, cwd=_ROOT)
-    assert begun.stdout is not None
-    begun.stdout.readline()
-    return begun
+    with subprocess.Popen(["setsid", "--fork", *words], stdout=subprocess.PIPE, cwd=_ROOT) as begun:
+        assert begun.stdout is not None
+        begun.stdout.readline()
 
 
 if __name__ == "__main__":

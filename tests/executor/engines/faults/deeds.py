@@ -121,7 +121,9 @@ def _is_meant(found: socket.socket, ports: frozenset[int] | None) -> bool:
 
 
 def _wake_later(process: int, after_s: float) -> None:
-    subprocess.Popen(["sh", "-c", f"sleep {after_s}; kill -CONT {process}"])
+    """By a process that this one's end does not end; see ``slow_down``."""
+    words = ["sh", "-c", f"sleep {after_s}; kill -CONT {process}"]
+    subprocess.run(["setsid", "--fork", *words], check=True, timeout=_WAIT_S)
 
 
 def _work(seconds: float) -> None:

@@ -26,7 +26,7 @@ from tests.executor.faults.matrix import PHASES, Cell, cells, outcome_of
 pytestmark = [pytest.mark.timeout(900), pytest.mark.whole_matrix]
 
 ROUNDS, ROUND = 2, 1
-LIMIT_S = 600.0
+LIMIT_S = 300.0
 PATIENCE = 2.0
 """A device may be silent for four seconds."""
 FROZEN_S = 6.0
