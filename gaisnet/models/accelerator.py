@@ -8,6 +8,7 @@ so that the same work gives the same bits again on the same card, and float32 me
 from __future__ import annotations
 
 import os
+from functools import cache
 
 import torch
 
@@ -63,10 +64,27 @@ def gpu_name() -> str | None:
     return str(torch.cuda.get_device_name()) if torch.cuda.is_available() else None
 
 
+@cache
 def _same_bits_again() -> None:
-    os.environ.setdefault(_WORKSPACE_VARIABLE, _WORKSPACE)
     torch.use_deterministic_algorithms(True)
     # What is allocated is written before it is read; to fill it first would only take time.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     torch.backends.cudnn.allow_tf32 = False
     torch.backends.cuda.matmul.allow_tf32 = False
+    if _WORKSPACE_VARIABLE not in os.environ:
+        _look_once_at_the_workspace()
+
+
+def _look_once_at_the_workspace() -> None:
+    """Let torch see the variable when it first looks whether cuBLAS can be relied on.
+
+    It never looks again, but takes the text apart for each product: 0.04 to 0.12 ms each time
+    where that was found. The workspaces are torch's own, of a fixed size, either way.
+    """
+    os.environ[_WORKSPACE_VARIABLE] = _WORKSPACE
+    try:
+        probe = torch.ones(8, 8, device="cuda")
+        torch.mm(probe, probe)
+        torch.cuda.synchronize()
+    finally:
+        del os.environ[_WORKSPACE_VARIABLE]

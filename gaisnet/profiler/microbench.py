@@ -36,7 +36,7 @@ blocks: the products that a fleet's devices really run."""
 
 _ACCELERATOR_SCALE, _ACCELERATOR_BATCH = 8, 64
 """A GPU needs larger products to fill it: squares grow by this, rows as in a batch of so many. On
-an H200 behind a slow processor, products of a batch of 8 took no longer than their launch."""
+an H200, products of a batch of 8 took no longer than their launch."""
 
 _BANDWIDTH_BYTES = 1 << 27
 _LEAST, _LEAST_SLOW = 7, 3
