@@ -78,6 +78,14 @@ def test_doctor_shows_the_environment_and_proves_a_models_splits(here: Here) -> 
     assert found["split"]["n_units"] == 5
 
 
+def test_doctor_says_what_each_device_of_a_plan_would_compute_on(here: Here) -> None:
+    answer = here("doctor", "--plan", "plan.json", "--format", "json")
+    assert answer.code == 0, answer.err
+    findings = json.loads(answer.out)["findings"]
+    assert {finding["check"] for finding in findings} == {"compute"}
+    assert {finding["found"] for finding in findings} == {"cpu"}
+
+
 def test_the_catalogue_is_listed(here: Here) -> None:
     answer = here("profile", "--list-presets", "--format", "json", "-q")
     names = [part["name"] for part in json.loads(answer.out)["presets"]]

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 import yaml
 
 from gaisnet import planner
@@ -43,6 +44,15 @@ def edit(path: Path, change: Callable[[str], str]) -> None:
 PLAN = ("plan", "job.yaml", "-o", "new.json")
 EXECUTE = ("execute", "plan.json", "-o", "run")
 Here = Callable[..., Answer]
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
+def test_a_gpu_that_is_not_there(bench: Path, here: Here) -> None:
+    refused(here(*EXECUTE, "--compute", "cuda"), 14, "torch finds no GPU here", "--compute cpu")
+    nothing_written(bench, "run")
+    device = ("profile", "--device-only", "-o", "device.json")
+    refused(here(*device, "--compute", "cuda"), 2, "torch finds no GPU here")
+    nothing_written(bench, "device.json")
 
 
 @pytest.mark.parametrize(
