@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -17,6 +19,14 @@ from tests.executor.jobs import write_job
 pytestmark = pytest.mark.timeout(900)
 
 HEAD, OWNER = "edge-0", "a"
+_OTHER_VERSION = """
+from gaisnet import cli
+from gaisnet.executor.engines.ray.messages import VERSIONS
+
+VERSIONS["gaisnet"] = "999.0"
+cli.main()
+"""
+
 TOLD_S = 60.0
 """Also on a busy machine, whose Python takes a while to start."""
 
@@ -83,6 +93,25 @@ def test_a_head_whose_certificate_is_for_another_address_is_told_so(
     shown = ["--profile", fleet.profile, "--credentials", tmp_path / "fleet" / HEAD]
     code, told = ask(*words, *shown)
     assert (code, "does not fit this device's" in told) == (22, True), told
+
+
+def test_a_device_with_another_gaisnet_is_told_of_before_anything_is_written(tmp_path: Path):
+    plan = write_job(tmp_path, [cluster("c0", {OWNER: 8}, [1, 3], devices=[HEAD])], rounds=1)
+    words = ["execute", plan, "--engine", "ray", "-o", tmp_path / "run"]
+    done = subprocess.run(
+        [sys.executable, "-c", _OTHER_VERSION, *map(str, words)],
+        capture_output=True,
+        text=True,
+        timeout=LIMIT_S,
+        check=False,
+        env=environment(),
+    )
+    found = (
+        done.returncode,
+        f"it runs gaisnet {version('gaisnet')}, and this is 999.0" in done.stderr,
+    )
+    assert found == (14, True), done.stderr
+    assert not (tmp_path / "run").exists()
 
 
 def test_several_nodes_join_without_credentials_though_a_token_lies_in_the_users_home(

@@ -11,7 +11,7 @@ from typing import Any
 import ray
 import torch
 
-from gaisnet.errors import RunError
+from gaisnet.errors import MismatchError, RunError
 from gaisnet.executor.blueprints import Blueprint, ModelSource
 from gaisnet.executor.engines.base import Address, Engine, News, Outcome
 from gaisnet.executor.engines.ray.calls import Call
@@ -19,7 +19,12 @@ from gaisnet.executor.engines.ray.device import DeviceProcess
 from gaisnet.executor.engines.ray.health import Health
 from gaisnet.executor.engines.ray.issuer import Issuer
 from gaisnet.executor.engines.ray.ledger import Ledger
-from gaisnet.executor.engines.ray.messages import DeviceFacts, DeviceNews, pack_blueprint
+from gaisnet.executor.engines.ray.messages import (
+    VERSIONS,
+    DeviceFacts,
+    DeviceNews,
+    pack_blueprint,
+)
 from gaisnet.executor.engines.ray.patience import Patience
 from gaisnet.models import FoundationModel
 from gaisnet.nodes import cluster
@@ -48,7 +53,7 @@ class RayEngine(Issuer):
 
     Raises:
         RunError: Ray does not start, or the cluster cannot be reached.
-        MismatchError: A device has not joined the cluster.
+        MismatchError: A device has not joined the cluster, or runs another gaisnet.
     """
 
     def __init__(
@@ -109,7 +114,7 @@ class RayEngine(Issuer):
         """Ids of the devices' processes, on their machines."""
         asked = {device: actor.hello.remote() for device, actor in self._handles.items()}
         limit_s = self._patience.start_s
-        return {d: int(self._ledger.answer(d, ref, limit_s)) for d, ref in asked.items()}
+        return {d: int(self._ledger.answer(d, ref, limit_s)[0]) for d, ref in asked.items()}
 
     def facts(self, device: str) -> DeviceFacts:
         """What a device's process says of itself."""
@@ -219,7 +224,7 @@ class RayEngine(Issuer):
 
     def _await_start(self, device: str, actor: Any) -> None:
         try:
-            ray.get(actor.hello.remote(), timeout=self._patience.start_s)
+            _, version = ray.get(actor.hello.remote(), timeout=self._patience.start_s)
         except ray.exceptions.RayError as error:
             self.close()
             raise RunError(
@@ -227,3 +232,9 @@ class RayEngine(Issuer):
                 where=device,
                 hint="see whether another run uses the device, and whether it has memory left",
             ) from error
+        if version != (here := VERSIONS["gaisnet"]):
+            raise MismatchError(
+                f"it runs gaisnet {version}, and this is {here}",
+                where=device,
+                hint=f"install gaisnet {here} there",
+            )

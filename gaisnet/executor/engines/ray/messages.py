@@ -25,6 +25,7 @@ from gaisnet.models.accelerator import gpu_name
 from gaisnet.schema.base import Bytes, Compute, NonNegative, Strict
 
 __all__ = [
+    "VERSIONS",
     "DeviceFacts",
     "DeviceNews",
     "Failure",
@@ -37,8 +38,11 @@ __all__ = [
 ]
 
 _PACKAGES = ("gaisnet", "ray", "torch", "transformers", "peft", "safetensors")
-_VERSIONS = {"python": platform.python_version()} | {name: version(name) for name in _PACKAGES}
-"""Of what this process has imported, which may be older than what is installed by now."""
+VERSIONS = {"python": platform.python_version()} | {
+    name: version(name).partition("+")[0] for name in _PACKAGES
+}
+"""Of what this process has imported, which may be older than what is installed by now; without what
+says for which hardware it was built, as in ``2.13.0+cpu``."""
 _BLUEPRINT: TypeAdapter[Blueprint] = TypeAdapter(Blueprint)
 
 
@@ -95,7 +99,7 @@ class DeviceFacts(Strict):
     def here(cls) -> DeviceFacts:
         """Of this process."""
         return cls(
-            versions=_VERSIONS,
+            versions=VERSIONS,
             available_bytes=psutil.virtual_memory().available,
             time_s=time.time(),
             gpu=gpu_name(),
