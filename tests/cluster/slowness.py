@@ -45,16 +45,21 @@ def slowed(process: psutil.Process, factor: float) -> Iterator[None]:
         thread.join(_END_S)
 
 
-def slow_down(process: int, factor: float) -> None:
+def slow_down(process: int, factor: float, *, apart: bool = False) -> subprocess.Popen[bytes]:
     """Have a process, which may be this one, be slow until it ends; returns when it is.
 
-    Whoever does that is no child of this process: Ray ends the children of a process with it, and
-    one that is stopped at that moment would stay so.
+    Args:
+        process: Its id.
+        factor: It goes on for one part of the time in so many.
+        apart: Whether this process may end before it. Ray ends the children of a process with it,
+            and one that is stopped at that moment would stay so.
     """
     words = [sys.executable, "-m", "tests.cluster.slowness", str(process), str(factor)]
-    with subprocess.Popen(["setsid", "--fork", *words], stdout=subprocess.PIPE, cwd=_ROOT) as begun:
-        assert begun.stdout is not None
-        begun.stdout.readline()
+    words = ["setsid", "--fork", *words] if apart else words
+    begun = subprocess.Popen(words, stdout=subprocess.PIPE, cwd=_ROOT)
+    assert begun.stdout is not None
+    begun.stdout.readline()
+    return begun
 
 
 if __name__ == "__main__":

@@ -40,8 +40,9 @@ def do(strike: Strike) -> None:
         if strike.lasts_s:
             _wake_later(process, strike.lasts_s)
     elif strike.fault == "slow":
-        slow_down(process, _FACTORS[strike.process is None])
-        if strike.process is None:
+        is_own = strike.process is None
+        slow_down(process, _FACTORS[is_own], apart=not is_own)
+        if is_own:
             _work(_WORK_S.get(strike.phase, 0.3))
     elif strike.fault == "disconnect":
         _disconnect(strike)
