@@ -72,9 +72,8 @@ def profile(
         target = profiling.prepare(output, force, as_device, calibrate)
         tuned = whole.tunable_spec(tunable, rank, alpha, targets, bottleneck, prompts, train_head)
         spec = _spec(model, task, num_labels, dtype, random_weights, seed, attention)
-        asked = _settings(optimizer, batch_sizes, tokens, ranks, model_only, threads, seed)
+        asked = _settings(optimizer, batch_sizes, tokens, ranks, model_only, threads, compute, seed)
         asked |= {"times": times, "timing_budget_s": timing_budget}
-        asked |= {"device": None if compute == "auto" else compute}
         if any(other):
             _other(session, compare, listen, insecure, link, output, force)
         elif calibration and spec is not None:
@@ -128,6 +127,7 @@ def _settings(
     ranks: str | None,
     model_only: bool,
     threads: int,
+    compute: str,
     seed: int | None,
 ) -> dict[str, Any]:
     """What the profiler takes beside the model."""
@@ -138,5 +138,6 @@ def _settings(
         "ranks": opt.numbers("--ranks", ranks),
         "measure_device": not model_only,
         "threads": threads,
+        "device": None if compute == "auto" else compute,
         "seed": seed or 0,
     }

@@ -8,19 +8,15 @@ plan, or the device's own node, says otherwise. Where there is no GPU then, the 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Literal
 
 from gaisnet.executor.build import devices_of
 from gaisnet.executor.compute import own_compute
 from gaisnet.executor.finding import Finding
 from gaisnet.executor.planfiles import PlanFiles
 from gaisnet.models.accelerator import gpu_name
-from gaisnet.schema.base import Compute
+from gaisnet.schema.base import Compute, ComputeWish
 
-__all__ = ["ComputeWish", "check_compute", "compute_finding", "planned_compute"]
-
-ComputeWish = Literal["auto", "cpu", "cuda"]
-"""``auto``: every device on what its profile was measured on."""
+__all__ = ["check_compute", "compute_finding", "planned_compute"]
 
 
 def planned_compute(
@@ -31,7 +27,7 @@ def planned_compute(
     Args:
         files: The plan; a device's own profile says what it was measured on. One that was not
             measured (a preset, figures, an extrapolated profile) is played on the CPU.
-        wish: Of whoever runs the plan.
+        wish: Of whoever runs the plan; ``auto``: every device on what its profile was measured on.
         before: What devices computed on so far in this run: that stays.
     """
     fleet = [device.id for device in files.fleet.devices]

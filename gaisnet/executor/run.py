@@ -22,7 +22,7 @@ from gaisnet.executor.engines import Engine, EngineOptions
 from gaisnet.executor.engines.base import DepartedError, LostDeviceError
 from gaisnet.executor.export import frozen_sha256, states_sha256
 from gaisnet.executor.lineage import Lineage
-from gaisnet.executor.placement import ComputeWish, planned_compute
+from gaisnet.executor.placement import planned_compute
 from gaisnet.executor.planfiles import PlanFiles, read_plan
 from gaisnet.executor.recovery import OnLoss, go_on_without
 from gaisnet.executor.runfolder import RunFolder
@@ -30,6 +30,7 @@ from gaisnet.executor.services import answer_services
 from gaisnet.executor.session import Session
 from gaisnet.executor.workers import Workers
 from gaisnet.heap import freed_memory_kept
+from gaisnet.schema.base import ComputeWish
 from gaisnet.schema.run import EarlierPlan, Event, RoundMetrics, RunManifest, ServiceMetrics
 from gaisnet.schema.watch import Watcher
 

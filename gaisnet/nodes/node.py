@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import psutil
 
@@ -22,6 +22,7 @@ from gaisnet.nodes.address import check_host, head_address
 from gaisnet.nodes.processes import end_all, rays_below
 from gaisnet.nodes.settings import COMPUTE_VARIABLE, FOLDER_VARIABLE, RESOURCE, settings
 from gaisnet.nodes.warm import WARM_PROCESSES, warm_settings
+from gaisnet.schema.base import ComputeWish
 from gaisnet.schema.files import read_model, sha256_file
 from gaisnet.schema.profile import Profile
 from gaisnet.security import knock
@@ -66,7 +67,7 @@ class NodeSpec:
     """Limit; by default the profile's."""
     inline: bool = False
     """For links with latency: frames travel within calls."""
-    compute: Literal["auto", "cpu", "cuda"] = "auto"
+    compute: ComputeWish = "auto"
     """What the device computes on; ``auto``: what whoever runs a plan wants."""
     credentials: Mapping[str, str] = field(default_factory=dict)
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
+
+from gaisnet.options.common import ComputeChoice
 
 __all__ = [
     "AuthorityFolder",
@@ -55,7 +57,7 @@ MemoryLimit = Annotated[
     int | None, Option("--memory-bytes", min=1, help="Limit; else the profile's memory.")
 ]
 Compute = Annotated[
-    Literal["auto", "cpu", "cuda"],
+    ComputeChoice,
     Option("--compute", help="What this device computes on; auto: what a plan's driver says."),
 ]
 Inline = Annotated[

@@ -10,6 +10,7 @@ import typer
 from gaisnet.errors import UsageError
 
 __all__ = [
+    "ComputeChoice",
     "Force",
     "Form",
     "Output",
@@ -39,6 +40,9 @@ def _print_version(asked: bool) -> None:
         typer.echo(f"gaisnet {__version__}")
         raise typer.Exit
 
+
+ComputeChoice = Literal["auto", "cpu", "cuda"]
+"""What ``--compute`` may say; ``auto`` is another thing for each command."""
 
 Version = Annotated[
     bool, Option("--version", callback=_print_version, is_eager=True, help="Show the version.")

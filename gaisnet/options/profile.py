@@ -7,6 +7,8 @@ from typing import Annotated, Literal
 
 import typer
 
+from gaisnet.options.common import ComputeChoice
+
 __all__ = [
     "AsDevice",
     "BatchSizes",
@@ -49,7 +51,7 @@ TimingBudget = Annotated[
     ),
 ]
 Compute = Annotated[
-    Literal["auto", "cpu", "cuda"],
+    ComputeChoice,
     Option("--compute", help="What to measure; auto: the GPU if there is one, else the CPU."),
 ]
 Threads = Annotated[int, Option("--threads", min=1, help="CPU threads to measure with.")]

@@ -7,6 +7,8 @@ from typing import Annotated, Literal
 
 import typer
 
+from gaisnet.options.common import ComputeChoice
+
 __all__ = [
     "Address",
     "Compute",
@@ -41,7 +43,7 @@ Address = Annotated[
     Option("--address", metavar="HOST:PORT", help="ray: the head of the devices' cluster."),
 ]
 Compute = Annotated[
-    Literal["auto", "cpu", "cuda"] | None,
+    ComputeChoice | None,
     Option(
         "--compute",
         help="What devices compute on; auto, the default: what their profiles were measured on.",

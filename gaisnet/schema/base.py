@@ -10,6 +10,7 @@ __all__ = [
     "Bytes",
     "BytesFigure",
     "Compute",
+    "ComputeWish",
     "Count",
     "Figure",
     "Fraction",
@@ -42,6 +43,9 @@ Identifier = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Compute = Literal["cpu", "cuda"]
 """What a device computes on."""
+
+ComputeWish = Literal["auto", "cpu", "cuda"]
+"""The same, or ``auto``: whatever it is for otherwise."""
 
 Bytes = Annotated[int, Field(ge=0)]
 Count = Annotated[int, Field(ge=0)]

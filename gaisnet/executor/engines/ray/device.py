@@ -235,10 +235,7 @@ class DeviceProcess:
         return Receipt(failure=None if laid.frame is not None else laid.failure).model_dump_json()
 
     async def accept(self, token: str, frame: Any) -> None:
-        """Take in a frame, an array of bytes.
-
-        Every argument costs a message of 1.2 MB a hundredth of its time, so there are few.
-        """
+        """Take in a frame, an array of bytes."""
         self._shelf.lay(token, Laid(self._device, frame.data))
 
     async def miss(self, token: str, failure: str) -> None:
