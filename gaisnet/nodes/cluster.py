@@ -14,6 +14,7 @@ from ray._private import worker
 from gaisnet.errors import MismatchError, RunError
 from gaisnet.nodes.address import head_address
 from gaisnet.nodes.processes import end_all, end_at_once, rays_below
+from gaisnet.nodes.rereading import check_unused
 from gaisnet.nodes.settings import RESOURCE
 from gaisnet.nodes.warm import ask_for_another
 from gaisnet.security import knock
@@ -37,10 +38,9 @@ def start_here(devices: Iterable[str]) -> None:
     """Start a cluster of one node, on loopback, that stands for all devices.
 
     Raises:
-        RunError: It does not start.
+        RunError: It does not start, or this process uses Ray already.
     """
-    if ray.is_initialized():
-        raise RunError("Ray is in use in this process already", hint="close the other engine")
+    check_unused()
     _leave_stdout_alone()
     try:
         ray.init(
@@ -86,10 +86,11 @@ def connect(address: str, devices: Iterable[str]) -> frozenset[str]:
 
     Raises:
         UsageError: The address is none.
-        RunError: It cannot be reached.
+        RunError: It cannot be reached, or this process uses Ray already.
         SecurityError: It does not take what this device shows.
         MismatchError: A device has not joined it.
     """
+    check_unused()
     knock(*head_address(address), os.environ)
     _leave_stdout_alone()
     try:

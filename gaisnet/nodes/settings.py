@@ -1,9 +1,10 @@
-"""Ray's settings, which every node and the driver share; nothing here imports Ray."""
+"""Ray's settings, which every node and the driver share; nothing here imports Ray by itself."""
 
 from __future__ import annotations
 
 import os
 import secrets
+import sys
 from importlib.util import find_spec
 
 from gaisnet.errors import UsageError
@@ -59,7 +60,9 @@ def settings(*, inline: bool = False) -> dict[str, str]:
 
 
 def prepare(*, private: bool, inline: bool = False) -> None:
-    """Set what the user has not set, before Ray is imported.
+    """Set what the user has not set, as Ray is to have it from now on.
+
+    Best before Ray is imported, which reads its settings then; later, it has to read them again.
 
     Args:
         private: The cluster is this process's own. Others on this machine can reach its ports,
@@ -68,11 +71,17 @@ def prepare(*, private: bool, inline: bool = False) -> None:
 
     Raises:
         UsageError: Ray is not installed.
+        RunError: This process uses Ray already.
     """
     if find_spec("ray") is None:
         raise UsageError(
             "the engine ray needs Ray", hint="install it with `pip install 'gaisnet[ray]'`"
         )
+    imported = "ray" in sys.modules
+    if imported:
+        from gaisnet.nodes.rereading import check_unused, read_again
+
+        check_unused()
     wanted = settings(inline=inline)
     if private:
         wanted |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
@@ -80,3 +89,5 @@ def prepare(*, private: bool, inline: bool = False) -> None:
         wanted["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
     for name, value in wanted.items():
         os.environ.setdefault(name, value)
+    if imported:
+        read_again()
