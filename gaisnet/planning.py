@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from gaisnet.errors import InfeasibleError, UnprovenError, UsageError
+from gaisnet.errors import InfeasibleError, UnprovenError
 
 if TYPE_CHECKING:
     from gaisnet.planner.search import Search
@@ -14,8 +14,6 @@ if TYPE_CHECKING:
 
 __all__ = [
     "calibrate",
-    "check_belonging",
-    "check_one_asked",
     "compare",
     "deliver",
     "make",
@@ -24,38 +22,6 @@ __all__ = [
     "search",
     "without",
 ]
-
-
-def check_one_asked(asked: dict[str, Any]) -> None:
-    """Refuse to do several things at once, or nothing.
-
-    Args:
-        asked: What each way of asking was given, by its name; ``JOB`` is the argument.
-
-    Raises:
-        UsageError: Not exactly one thing was asked for.
-    """
-    given = [name for name, value in asked.items() if value]
-    if not given:
-        ways = ", ".join(name for name in asked if name != "JOB")
-        raise UsageError("name a job to plan", hint=f"or give {ways}" if ways else None)
-    if len(given) > 1:
-        one, other = sorted(given[:2], key=lambda name: name == "JOB")
-        raise UsageError(f"{one} takes no {other}", hint="leave out one of them")
-
-
-def check_belonging(to: str, given: Any, needed: dict[str, Any], optional: dict[str, Any]) -> None:
-    """Refuse options without what they belong to, and that without options that it needs.
-
-    Raises:
-        UsageError: One stands alone.
-    """
-    alone = [name for name, value in {**needed, **optional}.items() if value is not None]
-    if given is None and alone:
-        raise UsageError(f"{alone[0]} belongs to {to}", hint=f"give {to}, or leave it out")
-    missing = [name for name, value in needed.items() if value is None]
-    if given is not None and missing:
-        raise UsageError(f"{to} needs {missing[0]}")
 
 
 def make(session: Session, job: Path, settings: dict[str, Any]) -> Plan:

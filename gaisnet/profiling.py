@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gaisnet.errors import InputError, UsageError
+from gaisnet.errors import InputError
 
 if TYPE_CHECKING:
+    from gaisnet.options.profile_groups import Carry, Other, Sample
     from gaisnet.profiler.leakage import DataSample
     from gaisnet.report import Session
     from gaisnet.schema.calibration import CalibrationStep
@@ -16,11 +18,8 @@ if TYPE_CHECKING:
     from gaisnet.schema.profile import DevicePart, Profile
 
 __all__ = [
-    "as_device",
+    "Carried",
     "calibrate",
-    "check_belonging",
-    "check_extrapolation",
-    "check_one_asked",
     "compare",
     "deliver",
     "leakage_sample",
@@ -28,86 +27,26 @@ __all__ = [
     "listen",
     "measure",
     "prepare",
-    "read_profile",
+    "profile",
+    "show_other",
     "show_presets",
 ]
 
 
-def check_one_asked(
-    model: str | None,
-    device_only: bool,
-    list_presets: bool,
-    compare: tuple[Path, Path] | None,
-    listen: str | None,
-    link: str | None,
-    profile: Path | None,
-) -> None:
-    """Refuse to do several things at once, or nothing.
+def show_other(session: Session, other: Other, output: Path | None, force: bool) -> None:
+    """What is asked for instead of a profile of a model or of this device.
 
     Raises:
-        UsageError: Not exactly one thing was asked for.
+        GaisnetError: See ``listen``, ``compare`` and ``link``.
     """
-    asked = {
-        "MODEL": model,
-        "--device-only": device_only,
-        "--list-presets": list_presets,
-        "--compare": compare,
-        "--listen": listen,
-        "--link": link,
-        "--from": profile,
-    }
-    given = [name for name, value in asked.items() if value]
-    if not given:
-        raise UsageError("name a model to profile", hint="or give --device-only or --list-presets")
-    if len(given) > 1:
-        one, other = sorted(given[:2], key=lambda name: name == "MODEL")
-        what = "model" if other == "MODEL" else other
-        raise UsageError(f"{one} takes no {what}", hint="leave out one of them")
-
-
-def check_extrapolation(
-    model: str | None,
-    profile: Path | None,
-    device: str | None,
-    calibration: bool,
-    calibrate: Path | None,
-) -> None:
-    """Refuse what ``--as``, ``--from``, ``--calibration`` and ``--calibrate`` cannot do together.
-
-    Raises:
-        UsageError: One lacks what it belongs to, or stands beside what it excludes.
-    """
-    if device is not None and model is None and profile is None:
-        raise UsageError("--as needs times to extrapolate", hint="name a model, or give --from")
-    if profile is not None and device is None:
-        raise UsageError("--from belongs to --as", hint="say which device the times are for")
-    if calibrate is not None and device is None:
-        raise UsageError("--calibrate belongs to --as", hint="say which device it was taken on")
-    if calibration and model is None:
-        raise UsageError("--calibration times a step of a model", hint="name the model")
-    if calibration and device is not None:
-        raise UsageError(
-            "--calibration is taken on the device itself",
-            hint="run it there, and give its file to --calibrate here",
-        )
-
-
-def check_belonging(
-    leakage: bool, data: Path | None, model: str | None, insecure: bool, listen: str | None
-) -> None:
-    """Refuse options without what they belong to.
-
-    Raises:
-        UsageError: One stands alone.
-    """
-    if leakage != (data is not None):
-        raise UsageError(
-            "--leakage and --data go together", hint="give the file of samples that leak"
-        )
-    if leakage and model is None:
-        raise UsageError("--leakage is a model's", hint="name a model to profile")
-    if insecure and listen is None:
-        raise UsageError("--insecure belongs to --listen")
+    if other.listen is not None:
+        listen(session, other.listen, other.insecure)
+    elif other.compare is not None:
+        compare(session, other.compare, output, force)
+    elif other.link is not None:
+        link(session, other.link, output, force)
+    else:
+        show_presets(session)
 
 
 def show_presets(session: Session) -> None:
@@ -120,18 +59,45 @@ def show_presets(session: Session) -> None:
     session.answer({"presets": [part.model_dump(mode="json") for part in presets]})
 
 
-def leakage_sample(spec: ModelSpec | None, data: Path | None, most: int) -> DataSample | None:
+def profile(
+    session: Session,
+    spec: ModelSpec | None,
+    tunable: TunableSpec,
+    settings: dict[str, Any],
+    carried: Carried,
+    sample: Sample,
+    output: Path | None,
+    force: bool,
+) -> None:
+    """Write and show a profile: measured now, or the one that ``--from`` names, carried over.
+
+    Raises:
+        InputError: A file is not what it should be.
+        ModelError: The model cannot be loaded or cut, or cannot have these tunable modules.
+        MismatchError: There is no model part to carry over, or the step was of another model.
+    """
+    made = carried.source
+    if made is None:
+        made = measure(session, spec, tunable, settings, leakage_sample(spec, sample))
+    if carried.device is not None:
+        from gaisnet.extrapolation import extrapolate_profile
+
+        made = extrapolate_profile(made, carried.device, carried.step)
+    deliver(session, made, output, force)
+
+
+def leakage_sample(spec: ModelSpec | None, sample: Sample) -> DataSample | None:
     """The samples to measure leakage on, checked before anything is measured.
 
     Raises:
         InputError: The file does not fit the model.
         ModelError: The model cannot be loaded.
     """
-    if spec is None or data is None:
+    if spec is None or sample.data is None:
         return None
     from gaisnet.profiler.leakage import read_profile_sample
 
-    return read_profile_sample(data, spec, most)
+    return read_profile_sample(sample.data, spec, sample.most)
 
 
 def measure(
@@ -162,20 +128,33 @@ def measure(
         return with_leakage(made, sample, announce=announce, progress=progress)
 
 
-def prepare(
-    output: Path | None, force: bool, device: str | None, step: Path | None
-) -> tuple[DevicePart | None, CalibrationStep | None]:
-    """What ``--as`` and ``--calibrate`` name, looked up before anything is measured.
+@dataclass(frozen=True)
+class Carried:
+    """What the options of ``Carry`` name."""
+
+    source: Profile | None
+    device: DevicePart | None
+    step: CalibrationStep | None
+
+
+def prepare(output: Path | None, force: bool, carry: Carry) -> Carried:
+    """Read what ``--from``, ``--as`` and ``--calibrate`` name before anything is measured.
 
     Raises:
         UsageError: The output exists and ``force`` is false.
         OutputError: Its folder does not exist.
         InputError: One of them is not what it should be.
     """
-    from gaisnet.schema.files import check_new
+    from gaisnet.schema.calibration import CalibrationStep
+    from gaisnet.schema.files import check_new, read_model
+    from gaisnet.schema.profile import Profile
 
     check_new(output, force=force)
-    return _target(device), _calibration_file(step)
+    return Carried(
+        source=None if carry.source is None else read_model(carry.source, Profile),
+        device=_target(carry.device),
+        step=None if carry.step is None else read_model(carry.step, CalibrationStep),
+    )
 
 
 def _target(name: str | None) -> DevicePart | None:
@@ -201,45 +180,6 @@ def _target(name: str | None) -> DevicePart | None:
             hint="make it on that device, with `gaisnet profile --device-only`",
         )
     return part
-
-
-def _calibration_file(path: Path | None) -> CalibrationStep | None:
-    """The step that ``--calibrate`` names.
-
-    Raises:
-        InputError: It is no calibration step.
-    """
-    if path is None:
-        return None
-    from gaisnet.schema.calibration import CalibrationStep
-    from gaisnet.schema.files import read_model
-
-    return read_model(path, CalibrationStep)
-
-
-def as_device(made: Profile, device: DevicePart | None, step: CalibrationStep | None) -> Profile:
-    """The profile with the times of ``device``, if there is one.
-
-    Raises:
-        MismatchError: There is no model part, or the step was taken with another model.
-    """
-    if device is None:
-        return made
-    from gaisnet.extrapolation import extrapolate_profile
-
-    return extrapolate_profile(made, device, step)
-
-
-def read_profile(path: Path) -> Profile:
-    """The profile that ``--from`` names.
-
-    Raises:
-        InputError: It is no profile.
-    """
-    from gaisnet.schema.files import read_model
-    from gaisnet.schema.profile import Profile
-
-    return read_model(path, Profile)
 
 
 def calibrate(

@@ -8,6 +8,7 @@ from gaisnet import planning
 from gaisnet.options import common as opt
 from gaisnet.options import plan as planned
 from gaisnet.options import search as find
+from gaisnet.options.together import check_belonging, check_one_asked
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -52,18 +53,19 @@ def plan(
     from gaisnet.schema.files import check_new
 
     with Session(format, quiet=quiet) as session:
-        planning.check_one_asked({"JOB": job, "--replan": replan, "--diff": diff})
+        ways = {"JOB": job, "--replan": replan, "--diff": diff}
+        check_one_asked(ways, "name a job to plan", "or give --replan or --diff")
         settings: dict[str, Any] = {"scheme": scheme, "objective": objective}
         settings |= {"clusters": clusters, "slack": planned.slack(slack), "seed": seed}
-        settings |= {"time_limit_s": time_limit, "explain": explain or None}
+        settings |= {"time_limit_s": time_limit, "explain": explain}
         more = {"search": search, "calibrate": calibrate, "calibration": calibration}
-        planning.check_belonging("a job", job, {}, _flagged({**settings, **more}))
+        check_belonging("a job", job, {}, _flagged({**settings, **more}))
         changes: dict[str, Any] = {"lost": lost, "bytes_weight": bytes_weight}
         _check_replan(replan, changes)
         searched: dict[str, Any] = {"pick": pick, "sampler": sampler, "storage": storage}
         searched |= {"study": study, "front": front, "front_dir": front_dir}
-        planning.check_belonging("--search", search, {}, _flagged(searched))
-        planning.check_belonging("--calibrate", calibrate, {}, {"--clock": clock})
+        check_belonging("--search", search, {}, _flagged(searched))
+        check_belonging("--calibrate", calibrate, {}, {"--clock": clock})
         check_new(output, force=force)
         settings |= {"gap": gap, "survive": survive}
         if diff is not None:
@@ -102,7 +104,7 @@ def _plan(
 
 def _check_replan(replan: Path | None, changes: dict[str, Any]) -> None:
     needed, optional = {"--lost": changes["lost"]}, {"--bytes-weight": changes["bytes_weight"]}
-    planning.check_belonging("--replan", replan, needed, optional)
+    check_belonging("--replan", replan, needed, optional)
 
 
 def _flagged(settings: dict[str, Any]) -> dict[str, Any]:

@@ -8,13 +8,10 @@ from gaisnet import profiling
 from gaisnet.options import common as opt
 from gaisnet.options import model as whole
 from gaisnet.options import profile as measured
+from gaisnet.options import profile_groups as groups
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
-    from gaisnet.report import Session
-    from gaisnet.schema.model import ModelSpec, TunableSpec
-    from gaisnet.schema.profile import Profile
+    from gaisnet.schema.model import ModelSpec
 
 __all__ = ["profile"]
 
@@ -65,59 +62,25 @@ def profile(
     from gaisnet.report import Session
 
     with Session(format, quiet=quiet) as session:
-        profiling.check_extrapolation(model, from_profile, as_device, calibration, calibrate)
-        other = (list_presets, compare, listen, link)
-        profiling.check_one_asked(model, device_only, *other, from_profile)
-        profiling.check_belonging(leakage, data, model, insecure, listen)
-        target = profiling.prepare(output, force, as_device, calibrate)
+        other = groups.Other(list_presets, compare, listen, insecure, link)
+        carry = groups.Carry(from_profile, as_device, calibrate, calibration)
+        sample = groups.Sample(leakage, data, leakage_samples)
+        groups.check_asked(model, device_only, other, carry, sample)
+        carried = profiling.prepare(output, force, carry)
         tuned = whole.tunable_spec(tunable, rank, alpha, targets, bottleneck, prompts, train_head)
         spec = _spec(model, task, num_labels, dtype, random_weights, seed, attention)
-        asked = _settings(optimizer, batch_sizes, tokens, ranks, model_only, threads, compute, seed)
-        asked |= {"times": times, "timing_budget_s": timing_budget}
-        if any(other):
-            _other(session, compare, listen, insecure, link, output, force)
+        asked = _settings(optimizer, batch_sizes, tokens, ranks, model_only, seed)
+        asked |= _timing(times, timing_budget, threads, compute)
+        if other.asked:
+            profiling.show_other(session, other, output, force)
         elif calibration and spec is not None:
             profiling.calibrate(session, spec, tuned, asked, output, force)
         else:
-            made = _made(session, from_profile, spec, tuned, asked, (data, leakage_samples))
-            profiling.deliver(session, profiling.as_device(made, *target), output, force)
+            profiling.profile(session, spec, tuned, asked, carried, sample, output, force)
 
 
 def _spec(model: str | None, *named: Any) -> ModelSpec | None:
     return None if model is None else whole.model_spec(model, *named)
-
-
-def _other(
-    session: Session,
-    compare: tuple[Path, Path] | None,
-    listen: str | None,
-    insecure: bool,
-    link: str | None,
-    output: Path | None,
-    force: bool,
-) -> None:
-    """What is asked for beside a profile of a model or of this device."""
-    if listen is not None:
-        profiling.listen(session, listen, insecure)
-    elif compare is not None:
-        profiling.compare(session, compare, output, force)
-    elif link is not None:
-        profiling.link(session, link, output, force)
-    else:
-        profiling.show_presets(session)
-
-
-def _made(
-    session: Session,
-    from_profile: Path | None,
-    spec: ModelSpec | None,
-    tuned: TunableSpec,
-    asked: dict[str, Any],
-    sample: tuple[Path | None, int],
-) -> Profile:
-    if from_profile is not None:
-        return profiling.read_profile(from_profile)
-    return profiling.measure(session, spec, tuned, asked, profiling.leakage_sample(spec, *sample))
 
 
 def _settings(
@@ -126,8 +89,6 @@ def _settings(
     tokens: int | None,
     ranks: str | None,
     model_only: bool,
-    threads: int,
-    compute: str,
     seed: int | None,
 ) -> dict[str, Any]:
     """What the profiler takes beside the model."""
@@ -137,7 +98,11 @@ def _settings(
         "tokens": tokens,
         "ranks": opt.numbers("--ranks", ranks),
         "measure_device": not model_only,
-        "threads": threads,
-        "device": None if compute == "auto" else compute,
         "seed": seed or 0,
     }
+
+
+def _timing(times: bool, budget_s: float, threads: int, compute: str) -> dict[str, Any]:
+    """What it times on, and for how long."""
+    device = None if compute == "auto" else compute
+    return {"times": times, "timing_budget_s": budget_s, "threads": threads, "device": device}

@@ -93,20 +93,24 @@ def slack(text: str | None) -> Slack | None:
         return None
     from gaisnet.schema.plan import Slack
 
-    parts = [part.strip().partition("=") for part in text.split(",")]
-    named = {name: value for name, sign, value in parts if sign}
-    if len(parts) == 1 and not named:
-        named = dict.fromkeys(("memory", "time"), text.strip())
-    try:
-        values = {name: float(value) for name, value in named.items()}
-    except ValueError:
-        values = {}
-    known = len(values) == len(parts) or len(parts) == 1
-    if not values or not known or not values.keys() <= {"memory", "time"}:
+    values = _parts(text)
+    if values is None or not values.keys() <= {"memory", "time"}:
         raise UsageError(f"--slack {text!r} names no parts", hint="such as 0.2 or memory=0.1")
     if not all(0.0 <= value < 1.0 for value in values.values()):
         raise UsageError(f"--slack {text!r}: parts are from 0 to below 1")
     return Slack(**values)
+
+
+def _parts(text: str) -> dict[str, float] | None:
+    """Numbers by name, or the one number for both; None where something is neither, or twice."""
+    pairs = [part.strip().partition("=") for part in text.split(",")]
+    if "=" not in text:
+        pairs = [(name, "=", text) for name in ("memory", "time")]
+    try:
+        values = {name: float(value) for name, _, value in pairs}
+    except ValueError:
+        return None
+    return values if len(values) == len(pairs) else None
 
 
 def flag(name: str) -> str:

@@ -142,24 +142,51 @@ class LinearProgram:
             begin.col_value = start.tolist()
             solver.setSolution(begin)
         solver.run()
-        info, status = solver.getInfo(), solver.getModelStatus()
-        infeasible = status in INFEASIBLE
-        found = not infeasible and int(info.primal_solution_status) == FEASIBLE_POINT
-        bound = float(info.mip_dual_bound if whole else info.objective_function_value)
-        proven = whole or status == highspy.HighsModelStatus.kOptimal
-        solution = solver.getSolution() if found else None
-        values = np.array(solution.col_value if solution else (), dtype=np.float64)
-        priced = solution is not None and not whole
-        rows, columns = (solution.row_dual, solution.col_dual) if priced and solution else ((), ())
-        return LinearResult(
-            found=found,
-            infeasible=infeasible,
-            bound=math.inf if infeasible else bound if proven else -math.inf,
-            nodes=max(0, int(info.mip_node_count)) if whole else 0,
-            values=values,
-            row_price=np.array(rows, dtype=np.float64),
-            column_price=np.array(columns, dtype=np.float64),
-        )
+        return _branched(solver) if whole else _relaxed(solver)
+
+
+def _branched(solver: highspy.Highs) -> LinearResult:
+    """What branch and bound came to: its bound is proven wherever it stopped; nothing is priced."""
+    info, infeasible, solution = _ending(solver)
+    return LinearResult(
+        found=solution is not None,
+        infeasible=infeasible,
+        bound=math.inf if infeasible else float(info.mip_dual_bound),
+        nodes=max(0, int(info.mip_node_count)),
+        values=_array(solution.col_value if solution else ()),
+        row_price=_array(()),
+        column_price=_array(()),
+    )
+
+
+def _relaxed(solver: highspy.Highs) -> LinearResult:
+    """What a linear program came to: its value bounds nothing before it is optimal."""
+    info, infeasible, solution = _ending(solver)
+    value = float(info.objective_function_value)
+    optimal = solver.getModelStatus() == highspy.HighsModelStatus.kOptimal
+    return LinearResult(
+        found=solution is not None,
+        infeasible=infeasible,
+        bound=math.inf if infeasible else value if optimal else -math.inf,
+        nodes=0,
+        values=_array(solution.col_value if solution else ()),
+        row_price=_array(solution.row_dual if solution else ()),
+        column_price=_array(solution.col_dual if solution else ()),
+    )
+
+
+def _ending(
+    solver: highspy.Highs,
+) -> tuple[highspy.HighsInfo, bool, highspy.HighsSolution | None]:
+    """Figures of the last solve, whether it proved that there is no solution, and the solution."""
+    info = solver.getInfo()
+    infeasible = solver.getModelStatus() in INFEASIBLE
+    found = not infeasible and int(info.primal_solution_status) == FEASIBLE_POINT
+    return info, infeasible, solver.getSolution() if found else None
+
+
+def _array(values: Iterable[float]) -> FloatArray:
+    return np.array(values, dtype=np.float64)
 
 
 def _accepted(status: highspy.HighsStatus) -> None:

@@ -42,11 +42,10 @@ def infeasible_rules(cost: CostModel, task: SplitTask) -> InfeasibleError | None
 
     if not active or not is_splittable(cost, without(active)):
         return None
-    kept = list(active)
-    for name in active:
-        rest = [other for other in kept if other != name]
-        if not is_splittable(cost, without([other for other in active if other not in rest])):
-            kept = rest
+    kept = _irreducible(
+        active,
+        lambda names: is_splittable(cost, without([name for name in active if name not in names])),
+    )
     hints = [_mend(cost, task, name, without([name])) for name in kept]
     said = " and ".join(_NAMES[name] for name in kept)
     return InfeasibleError(
@@ -54,6 +53,16 @@ def infeasible_rules(cost: CostModel, task: SplitTask) -> InfeasibleError | None
         where=f"cluster {task.name}",
         hint="; or ".join(hint for hint in hints if hint) or f"loosen {said}",
     )
+
+
+def _irreducible(names: list[str], is_splittable_under: Callable[[list[str]], bool]) -> list[str]:
+    """Those of ``names``, which together leave no split, that are needed for that."""
+    kept = list(names)
+    for name in names:
+        rest = [other for other in kept if other != name]
+        if not is_splittable_under(rest):
+            kept = rest
+    return kept
 
 
 def _mend(cost: CostModel, task: SplitTask, name: str, loose: SplitTask) -> str | None:

@@ -115,7 +115,7 @@ def test_a_step_taken_there_calibrates(here: Here, bench: Path) -> None:
         (("--from", "measured.json"), 2, "--from belongs to --as"),
         ((*MODEL, "--from", "measured.json", "--as", PRESET), 2, "leave out one"),
         ((*MODEL, "--calibrate", "step.json"), 2, "--calibrate belongs to --as"),
-        (("--calibration",), 2, "name the model"),
+        (("--calibration",), 2, "--calibration belongs to a model"),
         ((*MODEL, "--calibration", "--as", PRESET), 2, "on the device itself"),
         (("--from", "measured.json", "--as", "raspbery-pi-5"), 10, "did you mean raspberry-pi-5"),
         (("--from", "measured.json", "--as", "nowhere.json"), 10, "no such file"),

@@ -42,7 +42,7 @@ def test_leakage_stands_in_the_profile_and_in_its_views(here: Here, bench: Path)
     [
         ((*MODEL, "--leakage"), 2, "--data"),
         ((*MODEL, "--data", DATA), 2, "--leakage"),
-        (("--device-only", "--leakage", "--data", DATA), 2, "name a model"),
+        (("--device-only", "--leakage", "--data", DATA), 2, "--leakage belongs to a model"),
         ((*MODEL, "--leakage", "--data", "none.safetensors"), 10, "none.safetensors"),
         ((*MODEL, "--leakage", "--data", "job.yaml"), 10, "safetensors file"),
         ((*MODEL, "--insecure"), 2, "--listen"),

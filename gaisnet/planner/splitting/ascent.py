@@ -82,35 +82,68 @@ def improve_prices(
         patience: Rounds without progress after which the step shrinks.
         budget: Ends the ascent early when it is spent.
     """
-    best_prices, best_ways = prices, completion(tables, prices, near)
-    ways, chain, stale = best_ways, None, 0
-    direction: FloatArray = np.zeros(tables.devices + 1)
+    climb = _Climb(tables, prices, completion(tables, prices, near), incumbent, near, step)
     for _ in range(rounds):
-        if not math.isfinite(best_ways.bound):
+        if not math.isfinite(climb.best_ways.bound):
             break
-        path = relaxed_path(tables, ways)
-        if returns is not None:
-            returns.count(path)
-        if is_chain(tables, path) and tables.cost_of(path) < incumbent:
-            chain, incumbent = path, tables.cost_of(path)
-        over = _overuse(tables, path, twins, prices)
-        spent = budget is not None and budget.exhausted
-        if best_ways.bound >= incumbent * (1 - RELATIVE_TOLERANCE) or spent:
+        over = climb.violations(twins, returns)
+        if climb.arrived(over) or (budget is not None and budget.exhausted):
             break
-        if step < _SMALLEST_STEP or not over.any():
-            break
-        if stale >= patience:
-            step, stale, prices = step * _SHRINK, 0, best_prices
-        direction = _MEMORY * direction + (1 - _MEMORY) * over
-        prices = _moved(prices, direction, over, step * _distance(ways.bound, incumbent))
-        ways = completion(tables, prices, near)
+        climb.move(over, patience)
         if budget is not None:
             budget.nodes += recursion_nodes(tables, near)
-        progress = ways.bound > best_ways.bound + _PROGRESS * abs(best_ways.bound)
-        stale = 0 if progress else stale + 1
-        if ways.bound > best_ways.bound:
-            best_prices, best_ways = prices, ways
-    return Ascent(best_prices, best_ways, chain, incumbent)
+    return Ascent(climb.best_prices, climb.best_ways, climb.chain, climb.incumbent)
+
+
+class _Climb:
+    """Where an ascent stands, and the best that it has passed."""
+
+    def __init__(
+        self,
+        tables: ChainTables,
+        prices: Prices,
+        ways: Completion,
+        incumbent: float,
+        near: Neighbourhoods | None,
+        step: float,
+    ) -> None:
+        self._tables = tables
+        self._near = near
+        self._step = step
+        self._prices = self.best_prices = prices
+        self._ways = self.best_ways = ways
+        self._stale = 0
+        self._direction: FloatArray = np.zeros(tables.devices + 1)
+        self.incumbent = incumbent
+        self.chain: list[Segment] | None = None
+
+    def violations(self, twins: Twins | None, returns: Returns | None) -> FloatArray:
+        """``[N+1]`` what the relaxed path violates; kept if it is a better chain."""
+        path = relaxed_path(self._tables, self._ways)
+        if returns is not None:
+            returns.count(path)
+        if is_chain(self._tables, path) and self._tables.cost_of(path) < self.incumbent:
+            self.chain, self.incumbent = path, self._tables.cost_of(path)
+        return _overuse(self._tables, path, twins, self._prices)
+
+    def arrived(self, over: FloatArray) -> bool:
+        """Whether the bound meets the incumbent, or nothing pulls at the prices any more."""
+        met = self.best_ways.bound >= self.incumbent * (1 - RELATIVE_TOLERANCE)
+        return met or self._step < _SMALLEST_STEP or not over.any()
+
+    def move(self, over: FloatArray, patience: int) -> None:
+        """One step; a shorter one from the best prices after ``patience`` without progress."""
+        if self._stale >= patience:
+            self._step, self._stale, self._prices = self._step * _SHRINK, 0, self.best_prices
+        self._direction = _MEMORY * self._direction + (1 - _MEMORY) * over
+        rise = self._step * _distance(self._ways.bound, self.incumbent)
+        self._prices = _moved(self._prices, self._direction, over, rise)
+        self._ways = completion(self._tables, self._prices, self._near)
+        best = self.best_ways.bound
+        progress = self._ways.bound > best + _PROGRESS * abs(best)
+        self._stale = 0 if progress else self._stale + 1
+        if self._ways.bound > best:
+            self.best_prices, self.best_ways = self._prices, self._ways
 
 
 def _distance(bound: float, incumbent: float) -> float:

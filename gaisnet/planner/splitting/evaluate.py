@@ -140,20 +140,30 @@ def _coverage(problem: SplitProblem, segments: Sequence[Segment]) -> list[str]:
 def _placement(problem: SplitProblem, segments: Sequence[Segment]) -> list[str]:
     """Who may hold what: one segment a device, pins, the U-shape, the number of segments."""
     found = _repeated(problem, segments)
-    owner = problem.owner
     if problem.topology == "u_shape" and segments:
-        for name, end in (("first", segments[0]), ("last", segments[-1])):
-            if end[0] != owner:
-                found.append(f"u_shape: the {name} segment is on device {end[0]}, not on {owner}")
-    pinned = [*range(problem.pin_first)]
-    pinned += [*range(len(problem.units) - problem.pin_last, len(problem.units))]
-    for device, first, last in segments:
-        away = [unit for unit in pinned if first <= unit <= last and device != owner]
-        if away:
-            found.append(f"pinned units {away} are on device {device}, not on owner {owner}")
+        found += _foreign_ends(problem, segments)
+    found += _pinned_away(problem, segments)
     if problem.max_segments is not None and len(segments) > problem.max_segments:
         found.append(f"{len(segments)} segments, {problem.max_segments} are allowed")
     return found
+
+
+def _foreign_ends(problem: SplitProblem, segments: Sequence[Segment]) -> list[str]:
+    return [
+        f"u_shape: the {name} segment is on device {end[0]}, not on {problem.owner}"
+        for name, end in (("first", segments[0]), ("last", segments[-1]))
+        if end[0] != problem.owner
+    ]
+
+
+def _pinned_away(problem: SplitProblem, segments: Sequence[Segment]) -> list[str]:
+    units, owner = len(problem.units), problem.owner
+    pinned = {*range(problem.pin_first), *range(units - problem.pin_last, units)}
+    return [
+        f"pinned units {sorted(away)} are on device {device}, not on owner {owner}"
+        for device, first, last in segments
+        if device != owner and (away := pinned & {*range(first, last + 1)})
+    ]
 
 
 def _repeated(problem: SplitProblem, segments: Sequence[Segment]) -> list[str]:

@@ -112,27 +112,36 @@ def solve_instance(
     Raises:
         ValueError, UnprovenError: As ``solve_split``.
     """
-    _check_names(objective, solver)
-    if instance.rules and solver == "subset_dp":
-        raise ValueError("subset_dp knows no side constraints that look at the whole chain")
+    _check_names(objective, solver, instance)
     nodes = _default_nodes(instance) if node_limit == "auto" else node_limit
     budget = Budget(nodes, time_limit_s)
     root = root_tables(instance, chain_tables(instance, objective))
     if solver == "milp":
-        found, name = _programme(instance, root, objective, budget, gap), _MILP_NAME
-    elif instance.rules:
-        if solver == "auto" and nodes is not None:
-            budget.node_limit = nodes // _LABELS_SHARE
-        found, name = search_with_rules(instance, root, objective, budget, gap), LABELS_NAME
-        if solver == "auto" and _gap(found) > max(gap, RELATIVE_TOLERANCE):
-            found, name = _second_opinion(instance, root, objective, budget, gap, found, name)
-    else:
-        by_subsets = solver == "subset_dp"
-        found = search_instance(instance, root, objective, budget, gap=gap, by_subsets=by_subsets)
-        name = "subset-dp" if by_subsets else _SEARCH_NAMES[objective]
-        if solver == "auto" and _gap(found) > max(gap, RELATIVE_TOLERANCE) and _small(root):
-            found, name = _second_opinion(instance, root, objective, budget, gap, found, name)
+        found = _programme(instance, root, objective, budget, gap)
+        return _answer(found, objective, _MILP_NAME, budget)
+    if solver == "auto" and instance.rules and nodes is not None:
+        budget.node_limit = nodes // _LABELS_SHARE
+    found, name = _searched(instance, root, objective, budget, gap, solver)
+    unproven = _gap(found) > max(gap, RELATIVE_TOLERANCE)
+    if solver == "auto" and unproven and _has_programme(instance, root):
+        found, name = _second_opinion(instance, root, objective, budget, gap, found, name)
     return _answer(found, objective, name, budget)
+
+
+def _searched(
+    instance: SplitInstance,
+    root: ChainTables,
+    objective: Objective,
+    budget: Budget,
+    gap: float,
+    solver: SolverName,
+) -> tuple[Found, str]:
+    """What the search that suits the instance found, and its name."""
+    if instance.rules:
+        return search_with_rules(instance, root, objective, budget, gap), LABELS_NAME
+    by_subsets = solver == "subset_dp"
+    found = search_instance(instance, root, objective, budget, gap=gap, by_subsets=by_subsets)
+    return found, "subset-dp" if by_subsets else _SEARCH_NAMES[objective]
 
 
 def _default_nodes(instance: SplitInstance) -> int:
@@ -149,13 +158,18 @@ def check_objective(objective: str) -> None:
         raise ValueError(f"objective must be one of {sorted(_SEARCH_NAMES)}, got {objective!r}")
 
 
-def _check_names(objective: str, solver: str) -> None:
+def _check_names(objective: str, solver: str, instance: SplitInstance) -> None:
     check_objective(objective)
     if solver not in ("auto", "exact", "milp", "subset_dp"):
         raise ValueError(f"solver must be auto, exact, milp or subset_dp, got {solver!r}")
+    if instance.rules and solver == "subset_dp":
+        raise ValueError("subset_dp knows no side constraints that look at the whole chain")
 
 
-def _small(root: ChainTables) -> bool:
+def _has_programme(instance: SplitInstance, root: ChainTables) -> bool:
+    """Whether the programme may do better: under side constraints always, else if it is small."""
+    if instance.rules:
+        return True
     variables = np.isfinite(root.segment_cost).sum() + np.isfinite(root.cut_cost).sum()
     return int(variables) <= _MILP_MOST_VARIABLES
 
