@@ -96,8 +96,8 @@ def _read_header(data: bytes) -> None:
 
 def _read_message(data: bytes) -> None:
     text = data.decode("utf-8", "replace")
-    kinds = (messages.Receipt, messages.Failure, messages.DeviceFacts, messages.DeviceNews)
-    for kind in kinds:
+    known = messages.Receipt, messages.Failure, messages.DeviceFacts, messages.DeviceNews
+    for kind in (*known, messages.Hello):
         with suppress(ValidationError):
             kind.model_validate_json(text)
     with suppress(ValidationError):

@@ -70,6 +70,8 @@ class _Lines:
         self._progress(what if event.round is None else f"{what} {event.round + 1}", None)
         if event.kind == "round_closed" and event.round is not None:
             self._session.note(f"round {event.round + 1}: {event.detail}")
+        if event.kind == "versions_differ":
+            self._session.note(f"{event.device} {event.detail}")
 
     def round_measured(self, metrics: RoundMetrics) -> None:
         """See ``Watcher``."""

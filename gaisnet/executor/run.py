@@ -17,6 +17,7 @@ from gaisnet.errors import (
     UsageError,
 )
 from gaisnet.executor.betweenrounds import hear_at_the_end, let_go, refuse_if_lost
+from gaisnet.executor.build import devices_of
 from gaisnet.executor.checkpoint import Checkpoint
 from gaisnet.executor.engines import Engine, EngineOptions
 from gaisnet.executor.engines.base import DepartedError, LostDeviceError
@@ -132,6 +133,7 @@ class _Run:
         self._on_loss = on_loss
         self._wish = compute
         self._known_lost: set[str] = set()
+        self._known_differences: dict[str, str] = {}
         self._before = self._folder.read_manifest() if resumed else None
         earlier = () if self._before is None else self._before.earlier_plans
         stays = self._before is not None and compute is None
@@ -206,6 +208,15 @@ class _Run:
                 self._known_lost.add(device)
                 self._folder.tell("device_lost", round_index=round_index, device=device, detail=why)
 
+    def _tell_differences(self, engine: Engine) -> None:
+        """Of each device's versions once, when it has begun."""
+        known, present = self._known_differences, devices_of(self._lineage.files.plan)
+        for device, what in engine.differences().items():
+            if device in present and known.get(device) != what:
+                known[device] = what
+                detail = f"runs {what}: the same bits as elsewhere are not promised"
+                self._folder.tell("versions_differ", device=device, detail=detail)
+
     def _session(self, engine: Engine, seed: int, rounds: int, epoch: int) -> Session:
         files = self._lineage.files
         known = files, engine, self._run_id(seed), seed, rounds, epoch
@@ -219,6 +230,7 @@ class _Run:
     ) -> tuple[ServiceMetrics, ...]:
         """The rounds that are left, then services and adapters."""
         self._note(compute=self._computed_on)
+        self._tell_differences(session.engine)
         if checkpoint is not None:
             session.resume(checkpoint)
         for index in range(checkpoint.rounds_done if checkpoint else 0, rounds):

@@ -138,6 +138,10 @@ class ServiceClock:
         """As the engine does."""
         return self._engine.news()
 
+    def differences(self) -> Mapping[str, str]:
+        """As the engine does."""
+        return self._engine.differences()
+
     def reach(self, devices: Collection[str]) -> frozenset[str]:
         """As the engine does."""
         return self._engine.reach(devices)

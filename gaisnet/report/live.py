@@ -40,6 +40,7 @@ class LiveView:
         self._sent_bytes = 0
         self._rejected: defaultdict[str, int] = defaultdict(int)
         self._lost: set[str] = set()
+        self._notes: dict[str, str] = {}
         self._since = time.monotonic()
 
     def began(self, plan: Plan, manifest: RunManifest, look: Look) -> None:
@@ -56,6 +57,8 @@ class LiveView:
             self._rejected[event.device] += 1
         if event.kind in ("device_lost", "device_leaving") and event.device is not None:
             self._lost.add(event.device)
+        if event.kind == "versions_differ" and event.device is not None:
+            self._notes[event.device] = event.detail
 
     def round_measured(self, metrics: RoundMetrics) -> None:
         """See ``Watcher``."""
@@ -74,7 +77,8 @@ class LiveView:
     def __rich__(self) -> RenderableType:
         if self._plan is None or self._manifest is None:
             return Text(f"getting ready, {as_seconds(round(time.monotonic() - self._since))}")
-        return Group(self._headline(), self._progress(), self._devices(self._plan))
+        told = [Text(f"{name} {note}", style="yellow") for name, note in self._notes.items()]
+        return Group(self._headline(), *told, self._progress(), self._devices(self._plan))
 
     def _headline(self) -> Text:
         parts = [f"round {min(self._round + 1, self._rounds)} of {self._rounds}", self._last]

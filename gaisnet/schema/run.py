@@ -160,6 +160,7 @@ class Event(Strict):
         "update_rejected",
         "device_lost",
         "device_leaving",
+        "versions_differ",
         "service_answered",
         "run_done",
         "run_interrupted",

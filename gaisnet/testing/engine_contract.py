@@ -219,6 +219,10 @@ class EngineContract:
         assert found.state in ("idle", "computing")
         assert found.heard_s < 60.0
 
+    def test_devices_of_one_installation_do_not_differ(self, engine: Engine) -> None:
+        """Nothing is to be said of their versions."""
+        assert dict(engine.differences()) == {}
+
     def test_nobody_is_lost(self, engine: Engine) -> None:
         assert engine.watch() == frozenset()
 

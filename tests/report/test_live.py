@@ -93,6 +93,17 @@ def test_rounds_losses_bytes_and_rejections_follow_the_run(plan: Plan) -> None:
     assert row.split()[-1] == "1"
 
 
+def test_a_device_with_other_versions_is_told_of_for_as_long_as_the_run_goes_on(
+    plan: Plan,
+) -> None:
+    view = LiveView()
+    view.began(plan, manifest(3), dict)
+    what = "runs torch 1 (here 2): the same bits as elsewhere are not promised"
+    view.told(Event(sequence=0, kind="versions_differ", device="owner-a", detail=what))
+    view.told(Event(sequence=1, kind="round_started", round=0))
+    assert f"owner-a {what}" in drawn(view)
+
+
 def bar(text: str) -> int:
     """Length of the bar that is filled."""
     return text.count("━") + text.count("╸")

@@ -238,6 +238,10 @@ class Engine(Protocol):
     def news(self) -> Mapping[str, News]:
         """What devices have to say; of one that does not answer there is none."""
 
+    def differences(self) -> Mapping[str, str]:
+        """Devices that run something in another version than this process, so that the same bits
+        cannot be promised, each with what is to be said of it."""
+
     def reach(self, devices: Collection[str]) -> frozenset[str]:
         """Those of some devices of the fleet on which services can be placed."""
 

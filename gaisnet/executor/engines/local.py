@@ -191,6 +191,10 @@ class LocalEngine:
         """The devices' logs."""
         return {device: News(log.take()) for device, log in sorted(self._logs.items())}
 
+    def differences(self) -> Mapping[str, str]:
+        """None: all are of this process."""
+        return {}
+
     def reach(self, devices: Collection[str]) -> frozenset[str]:
         """All of them."""
         return frozenset(devices)

@@ -1,7 +1,11 @@
-"""Who is not let into a real cluster is told so in time; and clusters that let everybody in."""
+"""Who is not let into a real cluster is told so in time; and clusters that let everybody in.
+
+Devices whose packages are others than the driver's are told of, or refused.
+"""
 
 from __future__ import annotations
 
+import json
 import shutil
 import subprocess
 import sys
@@ -12,6 +16,9 @@ from pathlib import Path
 
 import pytest
 
+from gaisnet.executor.engines.ray.messages import VERSIONS
+from gaisnet.schema.files import read_lines
+from gaisnet.schema.run import Event
 from tests.executor.engines.loopback import LIMIT_S, Loopback, command, environment, gaisnet
 from tests.executor.hfsl import cluster
 from tests.executor.jobs import write_job
@@ -23,7 +30,7 @@ _OTHER_VERSION = """
 from gaisnet import cli
 from gaisnet.executor.engines.ray.messages import VERSIONS
 
-VERSIONS["gaisnet"] = "999.0"
+VERSIONS["{package}"] = "999.0"
 cli.main()
 """
 
@@ -95,23 +102,64 @@ def test_a_head_whose_certificate_is_for_another_address_is_told_so(
     assert (code, "does not fit this device's" in told) == (22, True), told
 
 
-def test_a_device_with_another_gaisnet_is_told_of_before_anything_is_written(tmp_path: Path):
-    plan = write_job(tmp_path, [cluster("c0", {OWNER: 8}, [1, 3], devices=[HEAD])], rounds=1)
-    words = ["execute", plan, "--engine", "ray", "-o", tmp_path / "run"]
-    done = subprocess.run(
-        [sys.executable, "-c", _OTHER_VERSION, *map(str, words)],
+def ask_with_another(package: str, *words: str | Path) -> subprocess.CompletedProcess[str]:
+    """What a driver says that has one package in a version that no device has."""
+    script = _OTHER_VERSION.format(package=package)
+    return subprocess.run(
+        [sys.executable, "-c", script, *map(str, words)],
         capture_output=True,
         text=True,
         timeout=LIMIT_S,
         check=False,
         env=environment(),
     )
+
+
+def test_a_device_with_another_gaisnet_is_told_of_before_anything_is_written(tmp_path: Path):
+    plan = write_job(tmp_path, [cluster("c0", {OWNER: 8}, [1, 3], devices=[HEAD])], rounds=1)
+    words = ["execute", plan, "--engine", "ray", "-o", tmp_path / "run"]
+    done = ask_with_another("gaisnet", *words)
     found = (
         done.returncode,
         f"it runs gaisnet {version('gaisnet')}, and this is 999.0" in done.stderr,
     )
     assert found == (14, True), done.stderr
     assert not (tmp_path / "run").exists()
+
+
+def test_doctor_tells_the_versions_of_a_device_with_another_gaisnet_and_asks_it_no_more(
+    fleet: Loopback, tmp_path: Path
+):
+    plan = write_job(tmp_path, [cluster("c0", {OWNER: 8}, [1, 3], devices=[HEAD])], rounds=1)
+    words = ["doctor", "--address", fleet.address, "--plan", plan, *fleet.credentials(HEAD)]
+    done = ask_with_another("gaisnet", *words, "--format", "json")
+    assert (done.returncode, "Traceback" in done.stderr) == (14, False), done.stderr
+    found = {(each["device"], each["check"]): each for each in json.loads(done.stdout)["findings"]}
+    own = {check for device, check in found if device == HEAD}
+    assert own == {"reachable", *VERSIONS}
+    assert [each["ok"] for each in found.values()].count(False) == 2
+    assert not found[OWNER, "reachable"]["ok"]
+    assert found[HEAD, "gaisnet"] == {
+        "device": HEAD,
+        "check": "gaisnet",
+        "found": version("gaisnet"),
+        "expected": "999.0",
+        "ok": False,
+        "advice": "install gaisnet 999.0 there",
+    }
+
+
+def test_a_run_goes_on_with_another_torch_and_says_that_bits_may_differ(tmp_path: Path):
+    plan = write_job(tmp_path, [cluster("c0", {OWNER: 8}, [1, 3], devices=[HEAD])], rounds=1)
+    words = ["execute", plan, "--engine", "ray", "-o", tmp_path / "run"]
+    done = ask_with_another("torch", *words)
+    assert done.returncode == 0, done.stderr
+    there = version("torch").partition("+")[0]
+    said = f"runs torch {there} (here 999.0): the same bits as elsewhere are not promised"
+    events = read_lines(tmp_path / "run" / "events.jsonl", Event)
+    told = [(each.device, each.detail) for each in events if each.kind == "versions_differ"]
+    assert told == [(device, said) for device in sorted((HEAD, OWNER))]
+    assert all(f"{device} {said}" in " ".join(done.stderr.split()) for device, said in told)
 
 
 def test_several_nodes_join_without_credentials_though_a_token_lies_in_the_users_home(

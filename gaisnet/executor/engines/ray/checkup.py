@@ -8,12 +8,13 @@ from collections.abc import Iterator, Mapping
 
 from gaisnet.executor.build import devices_of
 from gaisnet.executor.engines.ray.engine import RayEngine
-from gaisnet.executor.engines.ray.messages import DeviceFacts
+from gaisnet.executor.engines.ray.messages import UNKNOWN, VERSIONS, DeviceFacts
 from gaisnet.executor.finding import Finding
 from gaisnet.executor.placement import compute_finding, planned_compute
 from gaisnet.executor.planfiles import PlanFiles
 from gaisnet.nodes.cluster import joined
 from gaisnet.nodes.node import PROFILE_LABEL, profile_label
+from gaisnet.schema.base import Compute
 from gaisnet.schema.files import resolve
 
 __all__ = ["check_cluster"]
@@ -36,18 +37,27 @@ def check_cluster(files: PlanFiles, address: str) -> list[Finding]:
     findings += [f for device in present for f in _profile(files, device, nodes[device])]
     if not present:
         return findings
-    engine = RayEngine(present, address=address)
+    engine = RayEngine(present, address=address, leave_out_others=True)
     try:
         planned = planned_compute(files)
-        facts = {device: _facts_of(engine, device) for device in present}
-        for device, (found, offset_s) in facts.items():
-            findings += _versions(device, found)
-            findings += [*_memory(files, device, found), _clock(device, offset_s)]
-            findings.append(compute_finding(device, planned[device], found.compute, found.gpu))
-        findings += _links(files, engine, set(present))
+        for device in present:
+            findings += _versions(device, engine.versions[device])
+            if device in engine.handles:
+                findings += _figures(files, engine, device, planned[device])
+        findings += _links(files, engine, set(engine.handles))
     finally:
         engine.close()
     return findings
+
+
+def _figures(
+    files: PlanFiles, engine: RayEngine, device: str, planned: Compute
+) -> Iterator[Finding]:
+    """Memory, clock and GPU, for which only a device with the same gaisnet can be asked."""
+    found, offset_s = _facts_of(engine, device)
+    yield from _memory(files, device, found)
+    yield _clock(device, offset_s)
+    yield compute_finding(device, planned, found.compute, found.gpu)
 
 
 def _reached(device: str, nodes: Mapping[str, Mapping[str, str]], address: str) -> Finding:
@@ -84,9 +94,9 @@ def _facts_of(engine: RayEngine, device: str) -> tuple[DeviceFacts, float]:
     return found, found.time_s - (before + time.time()) / 2
 
 
-def _versions(device: str, found: DeviceFacts) -> Iterator[Finding]:
-    for name, here in sorted(DeviceFacts.here().versions.items()):
-        there = found.versions.get(name, "missing")
+def _versions(device: str, found: Mapping[str, str]) -> Iterator[Finding]:
+    for name, here in sorted(VERSIONS.items()):
+        there = found.get(name, UNKNOWN)
         yield Finding(
             device=device,
             check=name,

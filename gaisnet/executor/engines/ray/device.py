@@ -27,10 +27,10 @@ from gaisnet.executor.devicelog import DeviceLog, secrets_of
 from gaisnet.executor.engines.base import Answer, LostDeviceError
 from gaisnet.executor.engines.ray.health import ENDED
 from gaisnet.executor.engines.ray.messages import (
-    VERSIONS,
     DeviceFacts,
     DeviceNews,
     Failure,
+    Hello,
     Made,
     Receipt,
     unpack_arguments,
@@ -104,9 +104,9 @@ class DeviceProcess:
         self._pool = ThreadPoolExecutor(1, initializer=set_threads, initargs=(threads,))
         self._conductors = ThreadPoolExecutor(1)
 
-    async def hello(self) -> tuple[int, str]:
-        """The process's id, and the version of gaisnet that it runs."""
-        return os.getpid(), VERSIONS["gaisnet"]
+    async def hello(self) -> str:
+        """``messages.Hello``, as text."""
+        return Hello.here().model_dump_json()
 
     async def pulse(self) -> tuple[float, int]:
         """How long the present computation has taken so far, 0 between two; and calls done."""

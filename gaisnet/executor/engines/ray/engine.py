@@ -23,6 +23,7 @@ from gaisnet.executor.engines.ray.messages import (
     VERSIONS,
     DeviceFacts,
     DeviceNews,
+    Hello,
     pack_blueprint,
 )
 from gaisnet.executor.engines.ray.patience import Patience
@@ -50,6 +51,7 @@ class RayEngine(Issuer):
         threads: CPU threads of each device; by default as many as torch uses here.
         log_level: Of the devices' logs.
         process: What runs on every device.
+        leave_out_others: Devices that run another gaisnet are left out, instead of refused.
 
     Raises:
         RunError: Ray does not start, or the cluster cannot be reached.
@@ -66,9 +68,12 @@ class RayEngine(Issuer):
         threads: int | None = None,
         log_level: LogLevel = "info",
         process: type[DeviceProcess] = DeviceProcess,
+        leave_out_others: bool = False,
     ) -> None:
         patience = patience or Patience()
         self._process = process
+        self._leave_out_others = leave_out_others
+        self._hellos: dict[str, Hello] = {}
         self._threads = threads or torch.get_num_threads()
         self._log_level = log_level
         self._health = Health(patience)
@@ -112,9 +117,17 @@ class RayEngine(Issuer):
 
     def processes(self) -> dict[str, int]:
         """Ids of the devices' processes, on their machines."""
-        asked = {device: actor.hello.remote() for device, actor in self._handles.items()}
-        limit_s = self._patience.start_s
-        return {d: int(self._ledger.answer(d, ref, limit_s)[0]) for d, ref in asked.items()}
+        return {device: self._hellos[device].process for device in self._handles}
+
+    @property
+    def versions(self) -> Mapping[str, Mapping[str, str]]:
+        """What devices' processes run, by package, also those that are left out."""
+        return {device: hello.versions for device, hello in self._hellos.items()}
+
+    def differences(self) -> Mapping[str, str]:
+        """As the devices said when their processes began."""
+        found = {device: hello.differences() for device, hello in sorted(self._hellos.items())}
+        return {device: told for device, told in found.items() if told}
 
     def facts(self, device: str) -> DeviceFacts:
         """What a device's process says of itself."""
@@ -166,7 +179,7 @@ class RayEngine(Issuer):
             for actor in self._handles.values():
                 ray.kill(actor)
             if not self._own_cluster:
-                cluster.prepare_for_next(self._handles.keys() - self._health.lost.keys())
+                cluster.prepare_for_next(self._hellos.keys() - self._health.lost.keys())
         finally:
             self._handles.clear()
             cluster.disconnect()
@@ -178,7 +191,10 @@ class RayEngine(Issuer):
                 ray.kill(self._handles[device])
             started[device] = self._new_actor(device)
         for device, actor in started.items():
-            self._await_start(device, actor)
+            self._hellos[device] = self._await_start(device, actor)
+            if self._runs_another(device):
+                ray.kill(actor)
+                continue
             self._handles[device] = actor
             self._health.add(device, actor)
             self._numbers = defaultdict(
@@ -222,9 +238,9 @@ class RayEngine(Issuer):
         if told:
             ray.wait(told, num_returns=len(told), timeout=self._patience.silence_s)
 
-    def _await_start(self, device: str, actor: Any) -> None:
+    def _await_start(self, device: str, actor: Any) -> Hello:
         try:
-            _, version = ray.get(actor.hello.remote(), timeout=self._patience.start_s)
+            return Hello.read(ray.get(actor.hello.remote(), timeout=self._patience.start_s))
         except ray.exceptions.RayError as error:
             self.close()
             raise RunError(
@@ -232,9 +248,16 @@ class RayEngine(Issuer):
                 where=device,
                 hint="see whether another run uses the device, and whether it has memory left",
             ) from error
-        if version != (here := VERSIONS["gaisnet"]):
+
+    def _runs_another(self, device: str) -> bool:
+        """Whether a device runs another gaisnet; raises MismatchError unless it is left out."""
+        there, here = self._hellos[device].gaisnet, VERSIONS["gaisnet"]
+        if there == here:
+            return False
+        if not self._leave_out_others:
             raise MismatchError(
-                f"it runs gaisnet {version}, and this is {here}",
+                f"it runs gaisnet {there}, and this is {here}",
                 where=device,
                 hint=f"install gaisnet {here} there",
             )
+        return True

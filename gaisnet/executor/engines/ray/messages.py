@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import os
 import platform
 import time
 from collections.abc import Callable, Sequence
@@ -22,13 +23,15 @@ from gaisnet.errors import GaisnetError, RunError
 from gaisnet.executor.blueprints import Blueprint
 from gaisnet.executor.compute import own_compute
 from gaisnet.models.accelerator import gpu_name
-from gaisnet.schema.base import Bytes, Compute, NonNegative, Strict
+from gaisnet.schema.base import Bytes, Compute, Count, NonNegative, Strict
 
 __all__ = [
+    "UNKNOWN",
     "VERSIONS",
     "DeviceFacts",
     "DeviceNews",
     "Failure",
+    "Hello",
     "Made",
     "Receipt",
     "pack_arguments",
@@ -43,6 +46,8 @@ VERSIONS = {"python": platform.python_version()} | {
 }
 """Of what this process has imported, which may be older than what is installed by now; without what
 says for which hardware it was built, as in ``2.13.0+cpu``."""
+UNKNOWN = "unknown"
+"""Version of what a device says nothing of."""
 _BLUEPRINT: TypeAdapter[Blueprint] = TypeAdapter(Blueprint)
 
 
@@ -82,10 +87,42 @@ class Made(Strict):
     payload_bytes: Bytes
 
 
-class DeviceFacts(Strict):
-    """What a device's process says of itself."""
+class Hello(Strict):
+    """What a device's process says first."""
 
+    process: Count
+    """Its id."""
     versions: dict[str, str]
+    """What it runs, by package."""
+
+    @classmethod
+    def here(cls) -> Hello:
+        """Of this process."""
+        return cls(process=os.getpid(), versions=VERSIONS)
+
+    @classmethod
+    def read(cls, told: object) -> Hello:
+        """From text; another gaisnet may say something else, so that nothing is known of it."""
+        try:
+            return cls.model_validate_json(str(told))
+        except ValidationError:
+            return cls(process=0, versions={})
+
+    @property
+    def gaisnet(self) -> str:
+        """Its version."""
+        return self.versions.get("gaisnet", UNKNOWN)
+
+    def differences(self) -> str:
+        """Packages of which it has another version than this process, for people."""
+        found = [(name, self.versions.get(name, UNKNOWN), here) for name, here in VERSIONS.items()]
+        other = [each for each in found if each[1] != each[2]]
+        return ", ".join(f"{name} {there} (here {here})" for name, there, here in other)
+
+
+class DeviceFacts(Strict):
+    """What a device's process says of itself when it is asked."""
+
     available_bytes: Bytes
     """Memory that is free."""
     time_s: float
@@ -99,7 +136,6 @@ class DeviceFacts(Strict):
     def here(cls) -> DeviceFacts:
         """Of this process."""
         return cls(
-            versions=VERSIONS,
             available_bytes=psutil.virtual_memory().available,
             time_s=time.time(),
             gpu=gpu_name(),

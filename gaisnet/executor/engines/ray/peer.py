@@ -95,6 +95,10 @@ class PeerEngine(Issuer):
         """None: devices tell the driver."""
         return {}
 
+    def differences(self) -> Mapping[str, str]:
+        """None: the driver asks for them."""
+        return {}
+
     def close(self) -> None:
         """The processes are the driver's."""
 
