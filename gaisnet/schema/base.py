@@ -11,6 +11,7 @@ __all__ = [
     "BytesFigure",
     "Compute",
     "ComputeWish",
+    "Coordinate",
     "Count",
     "Figure",
     "Fraction",
@@ -57,6 +58,8 @@ BytesFigure = Annotated[int, Field(ge=0, le=10**15)]
 Figure = Annotated[float, Field(ge=0, le=1e30)]
 """What a user states of the physical world: seconds, joules, watts, prices, weights. No real one
 comes near the bound, and within it sums, products and squares stay finite."""
+Coordinate = Annotated[float, Field(ge=-1e30, le=1e30)]
+"""A :data:`Figure` with a sign: where something stands."""
 PositiveFigure = Annotated[float, Field(ge=1e-30, le=1e30)]
 """A :data:`Figure` that may be divided by: speeds, bandwidths, rates."""
 Fraction = Annotated[float, Field(ge=0, le=1)]

@@ -6,7 +6,15 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from gaisnet.schema.base import BytesFigure, Count, Figure, Identifier, PositiveFigure, Strict
+from gaisnet.schema.base import (
+    BytesFigure,
+    Coordinate,
+    Count,
+    Figure,
+    Identifier,
+    PositiveFigure,
+    Strict,
+)
 
 __all__ = ["DataShard", "Device", "DeviceFigures", "Fleet", "Link", "Radio", "Tier"]
 
@@ -71,8 +79,8 @@ class Device(Strict):
     has a figure no lower than its own."""
     price_per_hour: Figure = 0.0
     """Money for an hour of busy time, in any currency."""
-    position_m: tuple[float, float] | None = None
-    """Where it stands, for whoever draws the fleet; clustering goes by round-trip times."""
+    position_m: tuple[Coordinate, Coordinate] | None = None
+    """Where it stands: a radio link without a distance bridges that between positions."""
     data: DataShard | None = None
 
     @model_validator(mode="after")
@@ -88,7 +96,8 @@ class Radio(Strict):
 
     bandwidth_hz: PositiveFigure
     transmit_power_w: PositiveFigure
-    distance_m: PositiveFigure
+    distance_m: PositiveFigure | None = None
+    """By default that between the two devices' ``position_m``, at least a metre."""
     path_loss_db_at_1km: float = 128.1
     path_loss_exponent_db: float = 37.6
     """Path loss is ``path_loss_db_at_1km + path_loss_exponent_db · log10(distance / 1 km)`` dB."""
@@ -138,6 +147,7 @@ class Fleet(Strict):
         if clash:
             raise ValueError(f"device ids must not be tier names: {clash}")
         self._check_references(set(ids))
+        self._check_positions()
         return self
 
     def _check_references(self, ids: set[str]) -> None:
@@ -150,3 +160,20 @@ class Fleet(Strict):
         for device in self.devices:
             if device.edge is not None and tier_of.get(device.edge) not in ("edge", "cloud"):
                 raise ValueError(f"device {device.id}: edge {device.edge!r} is no edge server")
+
+    def _check_positions(self) -> None:
+        """Where a link goes by positions, all that it may join have one."""
+        for link in self.links:
+            if link.radio is None or link.radio.distance_m is not None:
+                continue
+            lost = sorted(
+                device.id
+                for device in self.devices
+                if {device.id, device.tier} & set(link.between) and device.position_m is None
+            )
+            if lost:
+                ends = " and ".join(link.between)
+                raise ValueError(
+                    f"the radio link between {ends} has no distance_m, and no position_m "
+                    f"have {lost}"
+                )

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gaisnet.planner.cost import LinkTable, compressed_bytes, radio_bits_per_s
-from gaisnet.schema.fleet import Fleet, Link, Radio
+from gaisnet.schema.fleet import Device, Fleet, Link, Radio, Tier
 from tests.planner.factory import make_cost, make_device, make_fleet, make_job, make_model
 
 
@@ -82,6 +82,61 @@ def test_radio_gets_slower_with_distance_and_pays_for_its_transmitter() -> None:
     assert radio_bits_per_s(near) > radio_bits_per_s(far)
     way = table(Link(between=("a", "e"), radio=far, joules_per_byte=1e-9)).way("a", "e")
     assert way.transfer_j(1000) == pytest.approx(1000 * (1e-9 + 0.2 * 8 / radio_bits_per_s(far)))
+
+
+def standing(name: str, tier: Tier, x: float, y: float) -> Device:
+    return make_device(name, tier).model_copy(update={"position_m": (x, y)})
+
+
+PLACES = st.floats(-1e4, 1e4)
+
+
+@given(st.tuples(PLACES, PLACES), st.tuples(PLACES, PLACES))
+def test_a_radio_link_without_a_distance_bridges_that_between_positions(
+    one: tuple[float, float], other: tuple[float, float]
+) -> None:
+    radio = Radio(bandwidth_hz=1e6, transmit_power_w=0.2)
+    devices = (standing("a", "end", *one), standing("e", "edge", *other))
+    fleet = Fleet(devices=devices, links=(Link(between=("end", "edge"), radio=radio),))
+    told = radio.model_copy(update={"distance_m": max(1.0, math.dist(one, other))})
+    expected = LinkTable(
+        fleet.model_copy(update={"links": (Link(between=("a", "e"), radio=told),)})
+    )
+    found = LinkTable(fleet)
+    for way in (("a", "e"), ("e", "a")):
+        assert found.way(*way) == expected.way(*way)
+
+
+def test_every_pair_of_two_tiers_has_a_distance_of_its_own_and_pairs_still_go_before_tiers() -> (
+    None
+):
+    radio = Radio(bandwidth_hz=1e6, transmit_power_w=0.2)
+    devices = (
+        standing("near", "end", 0, 100),
+        standing("far", "end", 3000, 4000),
+        standing("wired", "end", 0, 0),
+        standing("e", "edge", 0, 0),
+    )
+    links = (Link(between=("end", "edge"), radio=radio), link("wired", "e", 8.0))
+    found = LinkTable(Fleet(devices=devices, links=links))
+    for device, distance_m in (("near", 100), ("far", 5000)):
+        bits = radio_bits_per_s(radio.model_copy(update={"distance_m": distance_m}))
+        assert found.way(device, "e").bandwidth_bytes_per_s == pytest.approx(bits / 8)
+    assert found.way("wired", "e").bandwidth_bytes_per_s == 1.0
+    half = found.faster("far", "e", 0.5)
+    assert 2 * half.way("e", "far").bandwidth_bytes_per_s == pytest.approx(
+        found.way("e", "far").bandwidth_bytes_per_s
+    )
+    bridged = found.bridged([("near", "far")]).way("near", "far")
+    assert bridged.bandwidth_bytes_per_s == found.way("near", "e").bandwidth_bytes_per_s
+
+
+def test_a_radio_link_with_neither_distance_nor_positions_is_refused_with_the_devices() -> None:
+    radio = Radio(bandwidth_hz=1e6, transmit_power_w=0.2)
+    devices = (make_device("a"), standing("b", "end", 0, 0), standing("e", "edge", 0, 0))
+    with pytest.raises(ValueError, match=r"end and edge has no distance_m.*\['a'\]"):
+        Fleet(devices=devices, links=(Link(between=("end", "edge"), radio=radio),))
+    Fleet(devices=devices, links=(Link(between=("b", "e"), radio=radio),))
 
 
 def test_a_share_of_a_link_is_a_share_of_its_bandwidth_not_of_its_latency() -> None:

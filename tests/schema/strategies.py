@@ -129,8 +129,12 @@ def _links() -> st.SearchStrategy[Any]:
     bandwidth = st.floats(1e-30, 1e30)
     return st.one_of(
         _plain(fleet.Link, bandwidth_bits_per_s=bandwidth, radio=st.none()),
-        _plain(fleet.Link, bandwidth_bits_per_s=st.none(), radio=of(fleet.Radio)),
+        _plain(fleet.Link, bandwidth_bits_per_s=st.none(), radio=_radios()),
     )
+
+
+def _radios() -> st.SearchStrategy[Any]:
+    return _plain(fleet.Radio, distance_m=st.floats(1e-30, 1e30))
 
 
 @st.composite

@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterable, Mapping
 from copy import copy
 from dataclasses import dataclass, replace
+from itertools import permutations
 
 from gaisnet.schema.fleet import Fleet, Link, Radio
 
@@ -31,6 +32,14 @@ class LinkFigures:
         return self.joules_per_byte * payload_bytes
 
 
+@dataclass(frozen=True)
+class _ByPosition:
+    """One direction of a radio link whose distance is that between the devices' positions."""
+
+    link: Link
+    reverse: bool
+
+
 LOCAL = LinkFigures(bandwidth_bytes_per_s=math.inf, latency_s=0.0, joules_per_byte=0.0)
 NO_LINK = LinkFigures(bandwidth_bytes_per_s=0.0, latency_s=0.0, joules_per_byte=0.0)
 
@@ -40,16 +49,29 @@ FAST_BYTES_PER_S = 1.25e9
 SLOWEST_BITS_PER_S = 1e-30
 """A slower radio link is none."""
 
+NEAREST_M = 1.0
+"""Devices at one place: models of path loss know no distance of zero."""
 
-def radio_bits_per_s(radio: Radio) -> float:
+
+def radio_bits_per_s(radio: Radio, distance_m: float | None = None) -> float:
     """Shannon's rate ``B log2(1 + p g / (N0 B))`` of a radio link.
 
     The gain g is the path loss ``128.1 + 37.6 log10(d / 1 km)`` dB (3GPP TR 36.814, table
     A.2.1.1-3, urban macro) by default, plus the shadowing margin.
+
+    Args:
+        radio: The link.
+        distance_m: What it bridges, where it has no distance of its own.
+
+    Raises:
+        ValueError: There is no distance.
     """
+    distance_m = distance_m if radio.distance_m is None else radio.distance_m
+    if distance_m is None:
+        raise ValueError("a radio link has a rate over a distance only")
     loss_db = (
         radio.path_loss_db_at_1km
-        + radio.path_loss_exponent_db * math.log10(radio.distance_m / 1000.0)
+        + radio.path_loss_exponent_db * math.log10(distance_m / 1000.0)
         + radio.shadowing_db
     )
     noise_db = radio.noise_dbm_per_hz - 30.0 + 10.0 * math.log10(radio.bandwidth_hz)
@@ -69,12 +91,14 @@ class LinkTable:
 
     def __init__(self, fleet: Fleet) -> None:
         self._tier = {device.id: device.tier for device in fleet.devices}
-        self._ways: dict[tuple[str, str], LinkFigures] = {}
+        self._position = {device.id: device.position_m for device in fleet.devices}
+        self._ways: dict[tuple[str, str], LinkFigures | _ByPosition] = {}
+        self._between: dict[tuple[str, str], LinkFigures] = {}
         for link in fleet.links:
-            self._ways.setdefault(link.between, _figures(link, reverse=False))
+            self._ways.setdefault(link.between, _way(link, reverse=False))
         for link in fleet.links:
             back = (link.between[1], link.between[0])
-            self._ways.setdefault(back, _figures(link, reverse=True))
+            self._ways.setdefault(back, _way(link, reverse=True))
 
     def knows(self, sender: str, receiver: str) -> bool:
         """Whether both are devices of the fleet."""
@@ -97,9 +121,21 @@ class LinkTable:
             (tiers[0], receiver),
             tiers,
         ):
-            if pair in self._ways:
-                return self._ways[pair]
+            found = self._ways.get(pair)
+            if found is not None:
+                at = (sender, receiver)
+                return found if isinstance(found, LinkFigures) else self._bridging(found, at)
         return NO_LINK
+
+    def _bridging(self, link: _ByPosition, pair: tuple[str, str]) -> LinkFigures:
+        """What a link that goes by positions is between two devices."""
+        if pair not in self._between:
+            one, other = (self._position[device] for device in pair)
+            assert one is not None, "the fleet has seen to it"
+            assert other is not None, "the fleet has seen to it"
+            distance_m = max(math.dist(one, other), NEAREST_M)
+            self._between[pair] = _figures(link.link, link.reverse, distance_m)
+        return self._between[pair]
 
     def faster(self, one: str, other: str, factor: float) -> LinkTable:
         """The same links, but that between two devices ``factor`` times as fast, both ways."""
@@ -116,18 +152,32 @@ class LinkTable:
         each pair that has none."""
         table = copy(self)
         table._ways = dict(self._ways)
-        speeds = [way.bandwidth_bytes_per_s for way in self._ways.values()]
-        fast = replace(LOCAL, bandwidth_bytes_per_s=max(speeds, default=0.0) or FAST_BYTES_PER_S)
+        fast = replace(LOCAL, bandwidth_bytes_per_s=self._fastest() or FAST_BYTES_PER_S)
         for pair in pairs:
             if self.way(*pair).bandwidth_bytes_per_s == 0.0:
                 table._ways[pair] = fast
         return table
 
+    def _fastest(self) -> float:
+        """Bytes per second of the fastest link; 0 if there is none."""
+        ways = self._ways.values()
+        found = [way for way in ways if isinstance(way, LinkFigures)]
+        if len(found) < len(ways):
+            found += [self.way(*pair) for pair in permutations(self._tier, 2)]
+        return max((way.bandwidth_bytes_per_s for way in found), default=0.0)
 
-def _figures(link: Link, *, reverse: bool) -> LinkFigures:
+
+def _way(link: Link, *, reverse: bool) -> LinkFigures | _ByPosition:
+    """One direction of a link."""
+    if link.radio is not None and link.radio.distance_m is None:
+        return _ByPosition(link, reverse)
+    return _figures(link, reverse)
+
+
+def _figures(link: Link, reverse: bool, distance_m: float | None = None) -> LinkFigures:
     """One direction of a link; radio adds the transmitter's ``p · 8 / rate`` joules a byte."""
     if link.radio is not None:
-        bits_per_s = radio_bits_per_s(link.radio)
+        bits_per_s = radio_bits_per_s(link.radio, distance_m)
         power_w = link.radio.transmit_power_w
     else:
         bits_per_s = float(link.bandwidth_bits_per_s or 0.0)
