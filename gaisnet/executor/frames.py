@@ -50,11 +50,9 @@ _DTYPES: dict[str, torch.dtype] = {
     "BOOL": torch.bool,
 }
 _NAMES = {dtype: name for name, dtype in _DTYPES.items()}
-_ALIGNMENT = 64
-"""Bytes that torch's own allocations on a CPU start at a multiple of."""
 
 
-def encode(header: Header, tensors: Mapping[str, Tensor]) -> bytearray:
+def encode(header: Header, tensors: Mapping[str, Tensor]) -> bytes:
     """One frame with ``tensors`` (any shapes, copied once).
 
     Raises:
@@ -66,16 +64,16 @@ def encode(header: Header, tensors: Mapping[str, Tensor]) -> bytearray:
 
 
 def decode(frame: Buffer, *, max_bytes: int = MAX_FRAME_BYTES) -> tuple[Header, dict[str, Tensor]]:
-    """Header and tensors of a frame; tensors of a ``bytearray`` are views of it where they lie as
-    torch itself would lay them, and else copies: some processors round the products of tensors
-    that are not aligned differently, and a split would no longer equal the whole bit for bit.
+    """Header and tensors of a frame. The tensors are copies, which lie as torch itself would lay
+    them: some processors round the products of tensors that are not aligned differently, and a
+    split would no longer equal the whole bit for bit.
 
     Raises:
         FrameError: The frame is damaged, longer than ``max_bytes``, or says of itself what does
             not fit its length.
     """
     header, pieces = unpack(frame, max_bytes=max_bytes)
-    return header, {slot.name: _view(slot, piece) for slot, piece in pieces}
+    return header, {slot.name: _copy(slot, piece) for slot, piece in pieces}
 
 
 def _slot(name: str, tensor: Tensor) -> Slot:
@@ -89,14 +87,10 @@ def _bytes_of(tensor: Tensor) -> Any:
     return flat.view(torch.uint8).numpy() if flat.numel() else b""
 
 
-def _view(slot: Slot, piece: memoryview) -> Tensor:
+def _copy(slot: Slot, piece: memoryview) -> Tensor:
     dtype = _DTYPES[slot.dtype]
-    if not len(piece):
-        return torch.empty(slot.shape, dtype=dtype)
-    if piece.readonly:  # torch wants to be able to write
-        piece = memoryview(bytearray(piece))
-    raw = torch.frombuffer(piece, dtype=torch.uint8)
+    raw = torch.empty(len(piece), dtype=torch.uint8)
+    raw.numpy()[:] = piece
     if dtype is torch.bool and bool((raw > 1).any()):
         raise FrameError(f"tensor {slot.name[:100]} holds a truth value that is neither 0 nor 1")
-    tensor = torch.frombuffer(piece, dtype=dtype).view(slot.shape)
-    return tensor if tensor.data_ptr() % _ALIGNMENT == 0 else tensor.clone()
+    return raw.view(dtype).view(slot.shape)

@@ -76,29 +76,27 @@ class _Entry(BaseModel):
 _ENTRIES = TypeAdapter(dict[str, _Entry])
 
 
-def pack(header: Header, slots: Sequence[Slot], contents: Iterable[Any]) -> bytearray:
+def pack(header: Header, slots: Sequence[Slot], contents: Iterable[Any]) -> bytes:
     """One frame.
 
     Args:
         header: Who sends what to whom.
         slots: The tensors, in the order in which they lie. Wide types come first: each then
             starts at a multiple of its item size.
-        contents: The bytes of each, contiguous, as something with a buffer; taken one by one.
+        contents: The bytes of each, contiguous, as something with a buffer.
 
     Raises:
-        FrameError: A name has no place in the table, or the frame would be too large.
+        FrameError: A name has no place in the table, the frame would be too large, or contents
+            are not as long as their tensors.
     """
     table = _pad(json.dumps(_table(header, slots), separators=(",", ":")).encode())
     start = _PREFIX_BYTES + len(table)
     total = start + sum(slot.n_bytes for slot in slots)
     if len(table) > MAX_TABLE_BYTES or total > MAX_FRAME_BYTES:
         raise FrameError(f"a frame of {total} bytes with a table of {len(table)} is too large")
-    frame = bytearray(total)
-    frame[:start] = len(table).to_bytes(_PREFIX_BYTES, "little") + table
-    with memoryview(frame) as view:
-        for slot, content in zip(slots, contents, strict=True):
-            view[start : start + slot.n_bytes] = content
-            start += slot.n_bytes
+    frame = b"".join((len(table).to_bytes(_PREFIX_BYTES, "little"), table, *contents))
+    if len(frame) != total:
+        raise FrameError(f"a frame of {len(frame)} bytes was to have {total}")
     return frame
 
 

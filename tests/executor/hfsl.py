@@ -221,8 +221,9 @@ class Fleet:
         reply = self.engine.call(Address(device, COORDINATOR), "give", domain, Moment(), device)
         return decode(self.engine.fetch(reply.parcels[0]))[1]
 
-    def _tap(self, sender: str, receiver: str, frame: Buffer) -> None:
+    def _tap(self, sender: str, receiver: str, frame: Buffer) -> Buffer | None:
         self.frames.append((sender, receiver, bytes(frame)))
+        return None
 
 
 def same(a: Mapping[str, Tensor], b: Mapping[str, Tensor]) -> bool:

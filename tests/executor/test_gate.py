@@ -35,22 +35,21 @@ CUTS = [1, 3]
 class Attacked(Fleet):
     """A fleet of which some frames with modules are changed on their way."""
 
-    change: Callable[[Tensors], Tensors] | Callable[[bytearray], None] | None = None
+    change: Callable[[Tensors], Tensors] | Callable[[Buffer], Buffer] | None = None
     attacker: str = ""
     raw: bool = False
     rounds: tuple[int, ...] = (0,)
 
-    def _tap(self, sender: str, receiver: str, frame: Buffer) -> None:
+    def _tap(self, sender: str, receiver: str, frame: Buffer) -> Buffer | None:
         super()._tap(sender, receiver, frame)
         if sender != self.attacker or self.change is None:
-            return
+            return None
         header = read_header(frame)
         if header.kind != "modules" or header.round not in self.rounds:
-            return
+            return None
         if self.raw:
-            self.change(frame)
-            return
-        frame[:] = encode(header, self.change(decode(bytes(frame))[1]))
+            return self.change(frame)
+        return encode(header, self.change(decode(frame)[1]))
 
 
 def attacked(change=None, attacker="b", *, owners=OWNERS, clusters=None, **options) -> Attacked:
@@ -130,23 +129,18 @@ def survivors(fleet: Attacked, *, without: str) -> Tensors:
 
 @pytest.mark.parametrize("place", [3, 40, -1])
 def test_a_corrupt_frame_is_a_lost_update(place):
-    def corrupt(frame: bytearray) -> None:
-        del frame[place:]
-
-    fleet = attacked(corrupt, raw=True)
+    fleet = attacked(lambda frame: frame[:place], raw=True)
     fleet.tune(1)
     assert list(fleet.tuner.rejected) == ["b"]
 
 
 def test_a_replayed_update_is_not_taken_again():
     """The second round's frame is the first round's."""
-    kept: list[bytes] = []
+    kept: list[Buffer] = []
 
-    def replay(frame: bytearray) -> None:
-        if kept:
-            frame[:] = kept[0]
-        else:
-            kept.append(bytes(frame))
+    def replay(frame: Buffer) -> Buffer:
+        kept.append(frame)
+        return kept[0]
 
     fleet = attacked(replay, raw=True, rounds=(0, 1))
     fleet.tune(1)

@@ -33,8 +33,8 @@ if TYPE_CHECKING:
 
 __all__ = ["LocalEngine"]
 
-Tap = Callable[[str, str, Buffer], None]
-"""Is shown sender, receiver and frame."""
+Tap = Callable[[str, str, Buffer], Buffer | None]
+"""Is shown sender, receiver and frame; a frame that it returns is carried instead."""
 
 
 @dataclass(slots=True)
@@ -132,7 +132,7 @@ class LocalEngine:
             raise RunError(f"a frame for {parcel.receiver} was to be sent to {receiver.device}")
         sender = parcel.address.device
         if self._tap is not None:
-            self._tap(sender, receiver.device, frame)
+            frame = self._tap(sender, receiver.device, frame) or frame
         self.meter.count(sender, receiver.device, frame)
         return _Parcel(receiver, receiver.device, frame, parcel.task)
 

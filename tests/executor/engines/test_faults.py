@@ -8,7 +8,6 @@ import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
 import psutil
 import pytest
 
@@ -124,7 +123,7 @@ def test_a_replayed_frame_ends_the_run_with_20_and_it_is_resumed_bit_for_bit(
     def replay(event: Event) -> None:
         """Under every name that a frame is going to have there."""
         if event.kind == "round_started" and event.round == 1:
-            frame, actor = np.frombuffer(old[0], dtype=np.uint8), ray_engine.handles["edge-0"]
+            frame, actor = old[0], ray_engine.handles["edge-0"]
             lane = f"{ray_engine._issuer('edge-0')}/0"
             names = [f"{lane}:{number}.0" for number in range(600)]
             ray.get([actor.accept.remote(each, frame) for each in names], timeout=60)

@@ -240,7 +240,7 @@ def test_nobody_is_ever_given_both_kinds_of_share_of_one_owner(tmp_path: Path, s
         header = read_header(frame)
         if receiver != "edge-0" or header.kind != "secrets":
             return
-        tensors = decode(bytes(frame))[1]
+        tensors = decode(frame)[1]
         if {t.numel() for t in tensors.values()} <= {SEED, KEY}:
             answers[header.epoch, header.round, sender] += 1
             for owner, tensor in tensors.items():

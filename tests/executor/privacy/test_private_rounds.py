@@ -30,7 +30,8 @@ class Watched(Fleet):
     def _tap(self, sender, receiver, frame):
         super()._tap(sender, receiver, frame)
         if sender in self.lost and read_header(frame).kind == "modules":
-            del frame[-1:]
+            return frame[:-1]
+        return None
 
 
 def fleet(lost=(), owners=OWNERS, clusters=None, privacy=None, **options) -> Watched:

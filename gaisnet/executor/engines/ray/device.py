@@ -15,7 +15,6 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any
 
-import numpy as np
 import torch
 from pydantic_core import to_jsonable_python
 from ray.exceptions import RayActorError
@@ -145,14 +144,14 @@ class DeviceProcess:
 
     async def time_link(self, peer: Any, frame_bytes: int, times: int) -> list[float]:
         """Seconds until another device has so many bytes, and has said so; ``times`` times."""
-        content, taken_s = np.zeros(frame_bytes, dtype=np.uint8), []
+        content, taken_s = bytes(frame_bytes), []
         for _ in range(times):
             started = time.perf_counter()
             await self._taken(peer, peer.swallow.remote("", content))
             taken_s.append(time.perf_counter() - started)
         return taken_s
 
-    async def swallow(self, token: str, frame: Any) -> None:
+    async def swallow(self, token: str, frame: bytes) -> None:
         """As ``accept``, but for nothing."""
 
     async def place(self, turn: Turn, service: str, blueprint: str) -> str:
@@ -234,21 +233,21 @@ class DeviceProcess:
             laid = Laid(receiver, None, Failure.of(late, self._device, "sending"))
         return Receipt(failure=None if laid.frame is not None else laid.failure).model_dump_json()
 
-    async def accept(self, token: str, frame: Any) -> None:
-        """Take in a frame, an array of bytes."""
-        self._shelf.lay(token, Laid(self._device, frame.data))
+    async def accept(self, token: str, frame: bytes) -> None:
+        """Take in a frame."""
+        self._shelf.lay(token, Laid(self._device, frame))
 
     async def miss(self, token: str, failure: str) -> None:
         """Take in the news that a frame was never made."""
         self._shelf.lay(token, Laid(self._device, None, Failure.model_validate_json(failure)))
 
-    async def fetch(self, token: str) -> Any:
+    async def fetch(self, token: str) -> bytes | str:
         """A frame's bytes, or a failure as text."""
         laid = await self._shelf.take(token)
         if laid.frame is None:
             assert laid.failure is not None
             return laid.failure.model_dump_json()
-        return _array(laid.frame)
+        return bytes(laid.frame)
 
     async def _hand_over(self, token: str, receiver: str, laid: Laid) -> None:
         if receiver == self._device:
@@ -259,7 +258,7 @@ class DeviceProcess:
             assert laid.failure is not None
             await self._taken(peer, peer.miss.remote(token, laid.failure.model_dump_json()))
             return
-        await self._taken(peer, peer.accept.remote(token, _array(laid.frame)))
+        await self._taken(peer, peer.accept.remote(token, bytes(laid.frame)))
         self._log.sent(receiver, len(laid.frame))
 
     async def _taken(self, peer: Any, sent: Any) -> None:
@@ -342,8 +341,3 @@ def _timed(work: Callable[..., Answer], frames: Sequence[Buffer]) -> tuple[Answe
     started = time.monotonic()
     answer = work(*frames)
     return answer, time.monotonic() - started
-
-
-def _array(frame: Buffer) -> Any:
-    """Bytes as Ray carries them without a copy."""
-    return np.frombuffer(frame, dtype=np.uint8)

@@ -8,8 +8,6 @@ from collections.abc import Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
 
-import numpy as np
-
 from gaisnet.errors import RunError
 from gaisnet.executor.engines.base import Address, LostDeviceError, Parcel, Reply
 from gaisnet.executor.engines.ray.calls import Call, RayParcel, RayReply
@@ -122,8 +120,8 @@ class Issuer:
 
     def put(self, frame: Buffer, receiver: Address) -> Parcel:
         """Send it there."""
-        token, content = f"{self._token()}.0", np.frombuffer(frame, dtype=np.uint8)
-        self._actor(receiver).accept.remote(token, content)
+        token = f"{self._token()}.0"
+        self._actor(receiver).accept.remote(token, bytes(frame))
         made = Made(
             receiver=receiver.device, frame_bytes=len(frame), payload_bytes=payload_bytes(frame)
         )
@@ -137,8 +135,8 @@ class Issuer:
         found = self._ledger.answer(device, ref, self._patience.work_s)
         if isinstance(found, str):
             raise Failure.model_validate_json(found).error()
-        content: Buffer = found.data
-        return content
+        frame: Buffer = found
+        return frame
 
     def bear(
         self, devices: Collection[str]
