@@ -26,6 +26,8 @@ from gaisnet.executor.engines import Engine, LocalEngine, make_engine
 
 DEVICES = ("one", "owner", "server", "two")
 MESSAGE_BYTES, MESSAGE_TARGET, STEP_TARGET = 1_200_000, 1.2, 1.15
+_MESSAGES, _TURNS = 10, 10
+"""Messages that a side has in a turn, and turns for each repeat of the step, which takes longer."""
 
 
 def main() -> None:
@@ -59,15 +61,15 @@ def _message(engine: Any, repeats: int) -> dict[str, float]:
     ]
     sides: list[list[float]] = [[], [], [], []]
     with TcpEcho(MESSAGE_BYTES) as echo:
-        for _ in range(repeats + 1):
-            sides[0] += engine.time_link("one", "two", MESSAGE_BYTES, times=20)
+        for _ in range(_TURNS * repeats + 1):
+            sides[0] += engine.time_link("one", "two", MESSAGE_BYTES, times=_MESSAGES)
             for taken, (sender, receiver) in zip(sides[1:3], pairs, strict=True):
-                taken += ray.get(sender.time.remote(receiver, MESSAGE_BYTES, 20))
-            sides[3] += echo.time(20)
+                taken += ray.get(sender.time.remote(receiver, MESSAGE_BYTES, _MESSAGES))
+            sides[3] += echo.time(_MESSAGES)
     for each in (actor for pair in pairs for actor in pair):
         ray.kill(each)
     # The first turn warms all up.
-    found = [statistics.median(taken[20:]) for taken in sides]
+    found = [statistics.median(taken[_MESSAGES:]) for taken in sides]
     return {
         "between devices, s": found[0],
         "bare actor call, s": found[1],
