@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 
 from gaisnet.errors import RunError, UsageError
-from gaisnet.executor.engines.base import Answer
+from gaisnet.models.accelerator import unordered_operator
 from gaisnet.nodes.settings import COMPUTE_VARIABLE
 from gaisnet.schema.base import Compute
 
 __all__ = ["computed", "own_compute"]
 
-_ON_THE_CPU = "let it compute on the CPU: --compute cpu"
-_NO_ORDER = "does not have a deterministic implementation"
+_ON_THE_CPU = (
+    "let it compute on the CPU (--compute cpu: with execute all devices, with join that one alone)"
+)
+
+T = TypeVar("T")
 
 
 def own_compute() -> Compute | None:
@@ -35,23 +38,31 @@ def own_compute() -> Compute | None:
     raise UsageError(f"{COMPUTE_VARIABLE} is {told!r}", hint="set it to cpu or cuda, or not at all")
 
 
-def computed(device: str, work: Callable[..., Answer], *arguments: Any) -> Answer:
-    """What ``work`` answers, once a GPU is done with it too: it is given work ahead of time.
+def computed(where: str, work: Callable[..., T], *arguments: Any) -> T:
+    """What ``work`` returns, once a GPU is done with it too: it is given work ahead of time.
+
+    Args:
+        where: The device that works, or on what is worked.
+        work: What is to be done.
+        arguments: Of ``work``.
 
     Raises:
         RunError: The GPU has no memory left, or cannot do it the same way again.
     """
     try:
-        answer = work(*arguments)
+        done = work(*arguments)
         if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
             torch.cuda.synchronize()
-        return answer
+        return done
     except torch.OutOfMemoryError as error:
         hint = f"plan with a smaller memory_bytes for it, or {_ON_THE_CPU}"
-        raise RunError("its GPU has no memory left", where=device, hint=hint) from error
+        raise RunError("its GPU has no memory left", where=where, hint=hint) from error
     except RuntimeError as error:
-        if _NO_ORDER not in str(error):
+        if (operator := unordered_operator(error)) is None:
             raise
-        what = str(error).split(_NO_ORDER)[0].strip()
-        message = f"{what} sums in another order each time on a GPU"
-        raise RunError(message, where=device, hint=_ON_THE_CPU) from error
+        raise RunError(
+            f"torch's {operator} gives other bits each time on a GPU, "
+            "and a run must be able to repeat what it did",
+            where=where,
+            hint=_ON_THE_CPU,
+        ) from error

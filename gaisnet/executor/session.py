@@ -13,6 +13,7 @@ from gaisnet.executor.aggregate import Aggregator, aggregator_of
 from gaisnet.executor.blueprints import ModelSource
 from gaisnet.executor.build import Site, build_services, gather_data
 from gaisnet.executor.checkpoint import Checkpoint
+from gaisnet.executor.compute import computed
 from gaisnet.executor.data import DataFormat
 from gaisnet.executor.dispatch import Dispatcher
 from gaisnet.executor.dispensable import dispensable_owners
@@ -37,6 +38,9 @@ from gaisnet.schema.model import LoraSpec
 from gaisnet.schema.run import RoundMetrics
 
 __all__ = ["Session", "load_tuned_model"]
+
+_HELD_OUT = "held-out samples"
+"""What the driver computes with itself."""
 
 
 def load_tuned_model(files: PlanFiles, aggregator: Aggregator) -> FoundationModel:
@@ -118,7 +122,7 @@ class Session:
         if "cuda" not in self.compute.values() or gpu_name() is None:
             return self.model
         source = self.source.on("cuda")
-        model = load_source(source)
+        model = computed(_HELD_OUT, load_source, source)
         self.engine.lend(source, model)
         return model
 
@@ -232,7 +236,8 @@ class Session:
         """How the current general modules do on the job's held-out samples, if there are any."""
         if self._held_out is None:
             return None
-        return self._evaluator.evaluate(self._held_out, self.domains()[GENERAL])
+        modules = self.domains()[GENERAL]
+        return computed(_HELD_OUT, self._evaluator.evaluate, self._held_out, modules)
 
     def _is_due(self, index: int) -> bool:
         every, last = self.files.job.fine_tuning.eval_every, index + 1 == self._rounds

@@ -8,18 +8,21 @@ so that the same work gives the same bits again on the same card, and float32 me
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 
 import torch
 
-from gaisnet.errors import MismatchError, UsageError
+from gaisnet.errors import MismatchError, ModelError, UsageError
 from gaisnet.schema.base import Compute
 
-__all__ = ["gpu_name", "place_of", "usual_place"]
+__all__ = ["gpu_name", "named_if_unordered", "place_of", "unordered_operator", "usual_place"]
 
 _OTHER_TORCH = "install a torch that is built for the GPU of this machine"
 _WORKSPACE_VARIABLE, _WORKSPACE = "CUBLAS_WORKSPACE_CONFIG", ":4096:8"
 """cuBLAS sums in the same order again only with workspaces of a fixed size."""
+_NO_ORDER = "does not have a deterministic implementation"
 
 
 def place_of(compute: Compute, device: str | None) -> torch.device:
@@ -62,6 +65,32 @@ def usual_place(device: str | None) -> str:
 def gpu_name() -> str | None:
     """What the GPU is called that torch would compute on, if there is one."""
     return str(torch.cuda.get_device_name()) if torch.cuda.is_available() else None
+
+
+def unordered_operator(error: RuntimeError) -> str | None:
+    """Which of torch's operators was refused, if the error says that it has no version for CUDA
+    that gives the same bits again."""
+    name, refused, _ = str(error).partition(_NO_ORDER)
+    return name.strip() if refused else None
+
+
+@contextmanager
+def named_if_unordered(model: str) -> Iterator[None]:
+    """Say which operator of a model cannot be computed on a GPU as a run would have it.
+
+    Raises:
+        ModelError: There is one.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        if (operator := unordered_operator(error)) is None:
+            raise
+        raise ModelError(
+            f"torch's {operator} gives other bits each time on a GPU, so no run could repeat it",
+            where=model,
+            hint="let it compute on the CPU: --compute cpu",
+        ) from error
 
 
 @cache

@@ -6,7 +6,7 @@ import torch
 
 from gaisnet.errors import ModelError
 from gaisnet.models import attach, load_model
-from gaisnet.models.accelerator import usual_place
+from gaisnet.models.accelerator import named_if_unordered, usual_place
 from gaisnet.models.identity import model_fingerprint
 from gaisnet.profiler.analysis import Optimizer
 from gaisnet.profiler.cuts import measure_cuts
@@ -49,8 +49,8 @@ def calibration_step(
         progress: Told what is being done.
 
     Raises:
-        ModelError: The model cannot be loaded, cannot have these tunable modules, or is too large
-            for this device.
+        ModelError: The model cannot be loaded, cannot have these tunable modules, is too large
+            for this device, or cannot give the same bits again on its GPU.
     """
     show = progress or silent
     place = usual_place(device)
@@ -59,9 +59,15 @@ def calibration_step(
     _refuse_too_large(meta.bare, place)
     model = attach(load_model(spec, device=place), tunable, seed=seed)
     show("one step", 0.3)
-    plain, clocked = time_whole_steps(
-        model, optimizer=optimizer, batch_size=batch_size, tokens=tokens, seed=seed, threads=threads
-    )
+    with named_if_unordered(spec.source):
+        plain, clocked = time_whole_steps(
+            model,
+            optimizer=optimizer,
+            batch_size=batch_size,
+            tokens=tokens,
+            seed=seed,
+            threads=threads,
+        )
     show("done", 1.0)
     return CalibrationStep(
         device=device_name(torch.device(place)),

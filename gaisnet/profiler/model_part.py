@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from gaisnet.extrapolation import extrapolate
 from gaisnet.models import attach, load_model
+from gaisnet.models.accelerator import named_if_unordered
 from gaisnet.profiler.affordable import obstacle_to_timing
 from gaisnet.profiler.analysis import Optimizer, analyse
 from gaisnet.profiler.timing import time_steps
@@ -59,7 +60,8 @@ def profile_model(
         progress: Told what is being measured.
 
     Raises:
-        ModelError: The model cannot be loaded or cut, or cannot have these tunable modules.
+        ModelError: The model cannot be loaded or cut, cannot have these tunable modules, or cannot
+            give the same bits again on a GPU.
     """
     show = progress or silent
     show("operations and bytes", 0.0)
@@ -98,16 +100,17 @@ def _timed(
 ) -> ModelPart:
     show("loading", _ANALYSIS_SHARE)
     model = attach(load_model(part.model, device=device), part.tunable, seed=seed)
-    records = time_steps(
-        model,
-        optimizer=part.optimizer,
-        batch_sizes=batch_sizes,
-        tokens=tokens,
-        seed=seed,
-        threads=threads,
-        budget_s=_BUDGET_S,
-        show=lambda what, done: show(what, _TIMING_STARTS + (1 - _TIMING_STARTS) * done),
-    )
+    with named_if_unordered(part.model.source):
+        records = time_steps(
+            model,
+            optimizer=part.optimizer,
+            batch_sizes=batch_sizes,
+            tokens=tokens,
+            seed=seed,
+            threads=threads,
+            budget_s=_BUDGET_S,
+            show=lambda what, done: show(what, _TIMING_STARTS + (1 - _TIMING_STARTS) * done),
+        )
     return with_records(part, records)
 
 

@@ -10,12 +10,13 @@ from typing import Any
 import pytest
 import torch
 
-from gaisnet.errors import MismatchError, RunError, UsageError
+from gaisnet.errors import MismatchError, ModelError, RunError, UsageError
 from gaisnet.executor.compute import computed, own_compute
 from gaisnet.executor.engines.base import Answer
 from gaisnet.executor.placement import check_compute, compute_finding, planned_compute
 from gaisnet.executor.planfiles import read_plan
 from gaisnet.executor.run import execute
+from gaisnet.models.accelerator import named_if_unordered
 from gaisnet.nodes.settings import COMPUTE_VARIABLE
 from gaisnet.profiler.power import modelled_power
 from gaisnet.schema.files import canonical_json, sha256_file
@@ -163,16 +164,28 @@ def test_a_full_gpu_and_sums_without_an_order_are_told_in_our_words() -> None:
     def full() -> Answer:
         raise torch.OutOfMemoryError("CUDA out of memory")
 
-    def unordered() -> Answer:
-        raise RuntimeError("cumsum_cuda does not have a deterministic implementation, but you set")
-
     def other() -> Answer:
         raise RuntimeError("something else")
 
-    for work, message in ((full, "no memory left"), (unordered, "cumsum_cuda sums in another")):
+    for work, message in ((full, "no memory left"), (unordered, "cumsum_cuda gives other bits")):
         with pytest.raises(RunError, match=message) as caught:
             computed("edge-0", work)
         assert caught.value.where == "edge-0"
         assert "--compute cpu" in str(caught.value.hint)
     with pytest.raises(RuntimeError, match="something else"):
         computed("edge-0", other)
+
+
+def test_a_profile_names_the_operator_too() -> None:
+    told = pytest.raises(ModelError, match="cumsum_cuda gives other bits")
+    with told as caught, named_if_unordered("a/model"):
+        unordered()
+    assert caught.value.where == "a/model"
+    assert "--compute cpu" in str(caught.value.hint)
+    with pytest.raises(RuntimeError, match="something else"), named_if_unordered("a/model"):
+        raise RuntimeError("something else")
+
+
+def unordered() -> Answer:
+    """As torch says it."""
+    raise RuntimeError("cumsum_cuda does not have a deterministic implementation, but you set")

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from safetensors.torch import load_file
+from torch.nn.functional import adaptive_avg_pool2d
 
+from gaisnet.errors import RunError
+from gaisnet.executor.compute import computed
 from gaisnet.executor.engines import LocalEngine
 from gaisnet.executor.inference import Body, ServiceChain, ServiceDesk, Serving
 from gaisnet.executor.run import RunResult, execute
 from gaisnet.models import check_split
+from gaisnet.models.accelerator import place_of
 from gaisnet.schema.job import AdamWSpec, PrivacySpec, SgdSpec
 from gaisnet.schema.model import FullSpec, LoraSpec
 from gaisnet.testing import DEVICES, write_small_job
@@ -73,6 +78,23 @@ def test_one_device_on_a_gpu_among_others_on_the_cpu(tmp_path: Path) -> None:
     mixed = execute(give_profile(plan, "edge-0", "cuda"), run_dir=tmp_path / "mixed")
     assert mixed.manifest.compute == dict.fromkeys(DEVICES, "cpu") | {"edge-0": "cuda"}
     assert 0.0 < distance(here, mixed) < CLOSE
+
+
+@pytest.mark.parametrize(
+    ("operator", "work"),
+    [
+        ("cumsum", lambda x: x.cumsum(0)),
+        ("kthvalue", lambda x: x.kthvalue(2)),
+        ("adaptive_avg_pool", lambda x: adaptive_avg_pool2d(x[None, None], 3).sum().backward()),
+    ],
+)
+def test_an_operator_without_an_order_is_refused_by_name(
+    operator: str, work: Callable[[torch.Tensor], None]
+) -> None:
+    numbers = torch.rand(8, 8, device=place_of("cuda", "edge-0"), requires_grad=True)
+    with pytest.raises(RunError, match=rf"torch's \w*{operator}\w* gives other bits") as caught:
+        computed("edge-0", work, numbers)
+    assert "--compute cpu" in str(caught.value.hint)
 
 
 _JOBS: dict[str, dict[str, Any]] = {

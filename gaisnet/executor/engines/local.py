@@ -89,7 +89,7 @@ class LocalEngine:
     def place(self, address: Address, blueprint: Blueprint) -> None:
         """Build the service."""
         started = time.perf_counter()
-        self._services[address] = self._workshop.build(blueprint)
+        self._services[address] = computed(address.device, self._workshop.build, blueprint)
         self._log(address.device).placed(address.service, time.perf_counter() - started)
 
     def call(

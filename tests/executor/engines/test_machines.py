@@ -15,6 +15,7 @@ from itertools import cycle
 from pathlib import Path
 
 import pytest
+import torch
 
 from gaisnet.executor.run import RunResult, execute
 from gaisnet.schema.catalogue import preset
@@ -85,6 +86,27 @@ def test_the_run_is_the_embedded_engines_bit_for_bit_and_its_bytes_are_on_the_wi
     assert all(sent.values())
     after = cluster.network.sent_bytes()
     assert all(after[name] - before[name] >= sent[name] for name in after)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here: nothing computed on one")
+def test_on_a_gpu_a_run_and_its_resume_are_the_embedded_engines_bit_for_bit_too(
+    plan: Path, cluster: Cluster, tmp_path: Path
+):
+    whole = execute(plan, run_dir=tmp_path / "whole", compute="cuda")
+    folder = str(tmp_path / "there")
+    words = ["--engine", "ray", "--patience", "15"]
+    begun = cluster.ask(
+        "execute", str(plan), *words, "--compute", "cuda", "--rounds=2", "-o", folder
+    )
+    assert begun.returncode == 0, begun.stderr
+    done = cluster.ask("execute", "--resume", folder, *words, "--rounds", str(ROUNDS))
+    assert done.returncode == 0, done.stderr
+    manifest = read_model(tmp_path / "there" / "manifest.json", RunManifest)
+    assert manifest.engine == "ray"
+    assert manifest.compute == whole.manifest.compute == dict.fromkeys(NAMES, "cuda")
+    assert manifest.tunable_sha256 == whole.manifest.tunable_sha256
+    metrics = read_lines(tmp_path / "there" / "metrics.jsonl", RoundMetrics)
+    assert [m.traffic for m in metrics] == [m.traffic for m in whole.metrics]
 
 
 # Faults: from the mildest to the one after which a node does not come back.
