@@ -2,9 +2,11 @@
 
 The same models with random weights go through a profile on the GPU, through plain steps by the
 host's clock (written without the profiler), through the allocator's record of candidate stages, and
-ViT-Base through rounds of HFSL whose devices all compute on the GPU, and then all on the CPU.
+ViT-Base through rounds of HFSL whose devices all compute on the GPU, in one process and in one
+each, and then all on the CPU. What was timed is also held against what would be said of this GPU
+elsewhere (``gaisnet profile --as``), by its figures and the model's counts alone.
 
-    python -m benchmarks.accelerator [--parts device,steps,stages,rounds]
+    python -m benchmarks.accelerator [--parts device,steps,carried,stages,rounds] [--keep FOLDER]
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ import argparse
 import statistics
 import time
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -22,11 +25,14 @@ import transformers
 
 from benchmarks.configurations import specs_of
 from gaisnet.executor.run import RunResult, execute
+from gaisnet.extrapolation import extrapolate
 from gaisnet.models import attach, load_model
 from gaisnet.models.accelerator import usual_place
 from gaisnet.profiler import measured_stage_peak, profile_device, profile_model, stage_memory
 from gaisnet.profiler.affordable import training_bytes
+from gaisnet.schema.files import canonical_json
 from gaisnet.schema.model import FullSpec, LoraSpec, ModelSpec
+from gaisnet.schema.profile import DevicePart, ModelPart, Profile
 from gaisnet.testing import write_small_job
 
 _MODELS: dict[str, tuple[str, Any]] = {
@@ -37,7 +43,7 @@ _MODELS: dict[str, tuple[str, Any]] = {
         transformers.BertConfig(hidden_size=384, num_hidden_layers=6, intermediate_size=1536),
     ),
 }
-_BATCHES = {"ViT-Base": (1, 4, 32), "GPT-2": (1, 8), "MiniLM": (1, 8)}
+_BATCHES = {"ViT-Base": (1, 4, 32, 128), "GPT-2": (1, 8, 32), "MiniLM": (1, 8, 128)}
 _TOKENS = {"ViT-Base": None, "GPT-2": 128, "MiniLM": 128}
 _STAGES = (
     ("ViT-Base", LoraSpec(), 0, 13, 8),
@@ -51,11 +57,12 @@ _STAGES = (
 )
 _PLAIN_STEPS, _WARM_UP = 25, 8
 _VIT_BASE = {"model_type": "vit", "num_labels": 3}
+_RUNS = (("cuda", "local"), ("cuda", "ray"), ("cpu", "local"))
 
 
 def device_figures(specs: dict[str, ModelSpec]) -> None:
     """What ``gaisnet profile --device-only`` writes."""
-    part = profile_device(device="cuda")
+    part = _figures()
     print(f"{part.name}, {part.memory_bytes / 1e9:.1f} GB, {part.runtime_bytes / 1e6:.0f} MB taken")
     for dtype, peak in part.peak_flops_per_s.items():
         sustained = part.sustained_flops_per_s[dtype]
@@ -72,8 +79,7 @@ def whole_steps(specs: dict[str, ModelSpec]) -> None:
     """A profile's steps by events beside plain ones by the clock, and its peaks beside sums."""
     print("model, batch | profile ms, sum ms, kappa | plain ms | peak MB, error")
     for name, spec in specs.items():
-        batches, tokens = _BATCHES[name], _TOKENS[name]
-        part = profile_model(spec, LoraSpec(), batch_sizes=batches, tokens=tokens, device="cuda")
+        part, tokens = _profiled(name, spec), _TOKENS[name]
         for check in part.end_to_end:
             size, peak = check.batch_size, check.measured_peak
             assert peak is not None
@@ -84,6 +90,29 @@ def whole_steps(specs: dict[str, ModelSpec]) -> None:
                 f"{name}, {size} | {step_ms:.1f} {sum_ms:.1f} {check.kappa:.3f} | {plain_ms:.1f} | "
                 f"{peak.bytes / 1e6:.1f} {error:+.2%}"
             )
+
+
+def carried_over(specs: dict[str, ModelSpec]) -> None:
+    """Sums of units as timed, and by the model of time with this GPU's figures."""
+    for name, spec in specs.items():
+        part = _profiled(name, spec)
+        sizes = [check.batch_size for check in part.end_to_end]
+        made = extrapolate(part, _figures(), batch_sizes=sizes)
+        for timed, told in zip(part.end_to_end, made.end_to_end, strict=True):
+            error = told.sum_s / timed.sum_s - 1
+            times = f"{1e3 * timed.sum_s:.1f} ms, --as {1e3 * told.sum_s:.1f} ms"
+            print(f"{name}, {timed.batch_size}: {times}, {error:+.1%}")
+
+
+@cache
+def _figures() -> DevicePart:
+    return profile_device(device="cuda")
+
+
+@cache
+def _profiled(name: str, spec: ModelSpec) -> ModelPart:
+    chosen = {"batch_sizes": _BATCHES[name], "tokens": _TOKENS[name]}
+    return profile_model(spec, LoraSpec(), device="cuda", **chosen)  # type: ignore[arg-type]
 
 
 def _plain_s(spec: ModelSpec, size: int, tokens: int | None) -> float:
@@ -122,17 +151,24 @@ def stage_peaks(specs: dict[str, ModelSpec]) -> None:
 
 
 def rounds(specs: dict[str, ModelSpec]) -> None:
-    """ViT-Base over five devices in one process: three owners' heads, two bodies of 13 units."""
+    """ViT-Base over five devices: three owners' heads, two bodies of 13 units."""
     with TemporaryDirectory() as folder:
         plan = write_small_job(Path(folder), topology="vanilla", rounds=3, model=_VIT_BASE)
-        found = {on: execute(plan, run_dir=Path(folder) / on, compute=on) for on in ("cuda", "cpu")}
+        found = {
+            run: execute(plan, run_dir=Path(folder) / "-".join(run), compute=run[0], engine=run[1])
+            for run in _RUNS
+        }
         spec = ModelSpec(source=str(Path(folder) / "model.json"))
         part = profile_model(spec, LoraSpec(r=2, alpha=4), batch_sizes=(4,), device="cuda")
-    for on, done in found.items():
+    for (on, engine), done in found.items():
         losses = ", ".join(f"{metrics.train_loss:.6f}" for metrics in done.metrics)
         walls = ", ".join(f"{metrics.wall_s:.3f}" for metrics in done.metrics)
         turn_ms = 1e3 * _turn_s(done)
-        print(f"{on}: rounds {walls} s, losses {losses}, the body's turn {turn_ms:.1f} ms")
+        sent = sum(link.frame_bytes for metrics in done.metrics for link in metrics.traffic)
+        print(
+            f"{on}, {engine}: rounds {walls} s, losses {losses}, the body's turn {turn_ms:.1f} ms"
+        )
+        print(f"  modules {str(done.manifest.tunable_sha256)[:16]}, {sent} bytes sent")
     timings = [unit.timings[0] for unit in part.units[2:]]
     predicted_s = sum(t.forward.expected_s + t.backward.expected_s for t in timings)
     print(f"cuda: the body's turn by the profile {predicted_s * 1e3:.1f} ms")
@@ -147,6 +183,7 @@ def _turn_s(done: RunResult) -> float:
 _PARTS: dict[str, Callable[[dict[str, ModelSpec]], None]] = {
     "device": device_figures,
     "steps": whole_steps,
+    "carried": carried_over,
     "stages": stage_peaks,
     "rounds": rounds,
 }
@@ -156,7 +193,9 @@ def main() -> None:
     """Every part that was asked for."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--parts", default=",".join(_PARTS))
-    asked = parser.parse_args().parts.split(",")
+    parser.add_argument("--keep", type=Path, help="folder for the profiles that were made")
+    given = parser.parse_args()
+    asked = given.parts.split(",")
     usual_place("cuda")  # for the plain steps, too
     versions = f"torch {torch.__version__}, transformers {transformers.__version__}"
     print(f"{torch.cuda.get_device_name()}, {versions}", flush=True)
@@ -165,6 +204,10 @@ def main() -> None:
         for name in asked:
             print(f"-- {name}", flush=True)
             _PARTS[name](specs)
+        if given.keep is not None:
+            for name, spec in specs.items():
+                made = Profile(device=_figures(), model=_profiled(name, spec))
+                (given.keep / f"{name}.json").write_text(canonical_json(made))
 
 
 if __name__ == "__main__":
