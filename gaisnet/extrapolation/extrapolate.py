@@ -311,7 +311,10 @@ def _check(model: ModelPart, step: CalibrationStep) -> None:
 def _expected_error(
     target: DevicePart, source: DevicePart | None, step: CalibrationStep | None
 ) -> float | None:
-    """As `benchmarks/extrapolation.py` found it; nobody checked datasheets against real devices."""
+    """As `benchmarks/extrapolation.py` has it between CPUs; nobody checked datasheets against real
+    devices. A GPU often waits for whoever issues its operators: its figures say little of that."""
+    if "cuda" in (target.kind, source.kind if source else None):
+        return None
     if step is not None and source is not None:
         return _CALIBRATED_ERROR if step.parts_cpu is None else _PARTS_ERROR
     return _MEASURED_ERROR if target.origin == "measured" else None

@@ -54,7 +54,8 @@ def _on_cuda(work: Callable[[], object], device: torch.device) -> int:
 
 
 def _on_cpu(work: Callable[[], object]) -> int:
-    with torch.profiler.profile(profile_memory=True) as record:
+    # There is only one cycle; without acc_events torch 2.11 warns that others would be lost.
+    with torch.profiler.profile(profile_memory=True, acc_events=True) as record:
         work()
     assert record.profiler is not None
     live = peak = 0

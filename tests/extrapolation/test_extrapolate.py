@@ -174,6 +174,15 @@ def test_how_far_off_a_preset_may_be_is_not_claimed() -> None:
     assert errors[2] < errors[1]
 
 
+@pytest.mark.parametrize(("here", "there"), [("cpu", "cuda"), ("cuda", "cpu"), ("cuda", "cuda")])
+def test_how_far_off_a_gpus_times_are_is_not_claimed(here: str, there: str) -> None:
+    measured, source = timed(make_model(), SECONDS), HERE.model_copy(update={"kind": here})
+    for step in (None, make_step(1.0)):
+        made = extrapolate(measured, make_device(kind=there), source, step)
+        assert made.extrapolation is not None
+        assert made.extrapolation.expected_error is None
+
+
 def test_a_profile_becomes_that_of_the_other_device() -> None:
     profile = Profile(device=HERE, model=timed(make_model(), SECONDS), seed=7)
     made = extrapolate_profile(profile, make_device("there", origin="preset"))
