@@ -1,4 +1,4 @@
-"""The floor below an engine: raw TCP, and a pipeline of the same stages over gloo alone.
+"""The floor below an engine: raw TCP, gloo, and a pipeline of the same stages over gloo alone.
 
 No frames, checks, meters or faults: what is left when only bytes are sent and products computed.
 """
@@ -9,10 +9,11 @@ import multiprocessing
 import socket
 import threading
 import time
+from collections.abc import Callable
 from multiprocessing.connection import Connection
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
@@ -23,7 +24,7 @@ from gaisnet.executor.optimizers import make_optimizer
 from gaisnet.models import FoundationModel, Stage, attach, load_model, make_stage
 from gaisnet.schema.model import LoraSpec, ModelSpec
 
-__all__ = ["GlooPipeline", "TcpEcho"]
+__all__ = ["GlooPair", "GlooPipeline", "TcpEcho"]
 
 _BODY = ((3, 6), (7, 10))
 """Units of the stages on the second and third device; head and tail are the first one's."""
@@ -84,29 +85,28 @@ def _answer(listener: socket.socket, payload_bytes: int) -> None:
             connection.sendall(b"k")
 
 
-class GlooPipeline:
-    """Three processes that hold the four stages of ``benchmarks.executor``; a context.
+class _GlooProcesses:
+    """Processes that reach each other over gloo, and act whenever they are told; a context.
 
     Args:
-        folder: For the model's configuration.
+        size: So many.
+        device: Makes what a process does from its rank and ``arguments``.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
+    def __init__(self, size: int, device: Callable[..., Callable[[int], object]], *arguments: Any):
+        self._size, self._device, self._arguments = size, device, arguments
         self._pipes: list[Connection] = []
         self._processes: list[multiprocessing.process.BaseProcess] = []
 
     def __enter__(self) -> Self:
-        make_model(self._folder)  # writes its configuration
         with socket.socket() as taken:
             taken.bind(("127.0.0.1", 0))
             port = taken.getsockname()[1]
         context = multiprocessing.get_context("spawn")
-        for rank in range(1 + len(_BODY)):
+        for rank in range(self._size):
             here, there = context.Pipe()
-            process = context.Process(
-                target=_device, args=(rank, port, self._folder, there), daemon=True
-            )
+            given = (there, port, self._size, rank, self._device, *self._arguments)
+            process = context.Process(target=_live, args=given, daemon=True)
             process.start()
             self._pipes.append(here)
             self._processes.append(process)
@@ -124,30 +124,100 @@ class GlooPipeline:
         for process in self._processes:
             process.join(_LIMIT_S)
 
-    def step(self) -> None:
-        """One step of all."""
+    def _all(self, times: int) -> list[Any]:
+        """What all have to say when each has done its part so many times."""
         for pipe in self._pipes:
-            pipe.send("step")
-        self._hear()
+            pipe.send(times)
+        return self._hear()
 
-    def _hear(self) -> None:
+    def _hear(self) -> list[Any]:
+        told = []
         for pipe in self._pipes:
             if not pipe.poll(_LIMIT_S):
-                raise RuntimeError("a process of the gloo pipeline does not answer")
-            pipe.recv()
+                raise RuntimeError("a process over gloo does not answer")
+            told.append(pipe.recv())
+        return told
 
 
-def _device(rank: int, port: int, folder: Path, pipe: Connection) -> None:
+class GlooPair(_GlooProcesses):
+    """Two processes, one of which answers every payload by one byte.
+
+    Args:
+        payload_bytes: Of every message.
+    """
+
+    def __init__(self, payload_bytes: int) -> None:
+        super().__init__(2, _end_of_pair, payload_bytes)
+
+    def time(self, times: int) -> list[float]:
+        """Seconds of each of so many messages, answers among them."""
+        taken: list[float] = self._all(times)[0]
+        return taken
+
+
+class GlooPipeline(_GlooProcesses):
+    """Three processes that hold the four stages of ``benchmarks.executor``.
+
+    Args:
+        folder: For the model's configuration.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        make_model(folder)  # writes its configuration
+        super().__init__(1 + len(_BODY), _device, folder)
+
+    def step(self) -> None:
+        """One step of all."""
+        self._all(1)
+
+
+def _live(
+    pipe: Connection,
+    port: int,
+    size: int,
+    rank: int,
+    device: Callable[..., Callable[[int], object]],
+    *arguments: Any,
+) -> None:
     torch.set_num_threads(1)
-    place, size = f"tcp://127.0.0.1:{port}", 1 + len(_BODY)
+    place = f"tcp://127.0.0.1:{port}"
     dist.init_process_group("gloo", init_method=place, rank=rank, world_size=size)
+    act = device(rank, *arguments)
+    pipe.send("ready")
+    while (told := pipe.recv()) != _ENDED:
+        pipe.send(act(told))
+    dist.destroy_process_group()
+
+
+def _end_of_pair(rank: int, payload_bytes: int) -> Callable[[int], object]:
+    payload, answer = torch.zeros(payload_bytes, dtype=torch.uint8), torch.zeros(1)
+
+    def ask(times: int) -> list[float]:
+        taken = []
+        for _ in range(times):
+            started = time.perf_counter()
+            dist.send(payload, 1)
+            dist.recv(answer, 1)
+            taken.append(time.perf_counter() - started)
+        return taken
+
+    def reply(times: int) -> None:
+        for _ in range(times):
+            dist.recv(payload, 0)
+            dist.send(answer, 0)
+
+    return ask if rank == 0 else reply
+
+
+def _device(rank: int, folder: Path) -> Callable[[int], object]:
     model = _load(folder)
     held = _Owner(model) if rank == _OWNER else _Middle(model, rank)
-    pipe.send("ready")
-    while pipe.recv() != _ENDED:
-        held.step()
-        pipe.send("done")
-    dist.destroy_process_group()
+
+    def steps(times: int) -> None:
+        for _ in range(times):
+            held.step()
+
+    return steps
 
 
 def _load(folder: Path) -> FoundationModel:

@@ -4,8 +4,8 @@ Messages of 1.2 MB between two devices' processes against bare calls between two
 with the same NumPy array (beside them, actors that are asynchronous, as a device has to be to
 answer while it computes); and a step of split fine-tuning (ViT-Base geometry, LoRA, batch 8, four
 stages under u_shape) on ray against the embedded engine, one thread each. Beside them the floor:
-the same payload over raw TCP, and the same stages in three processes over gloo alone. All sides
-alternate in one run, so that contention touches them alike; wall time, medians.
+the same payload over gloo and over raw TCP, and the same stages in three processes over gloo alone.
+All sides alternate in one run, so that contention touches them alike; wall time, medians.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from typing import Any
 
 import torch
 
-from benchmarks.bare import GlooPipeline, TcpEcho
+from benchmarks.bare import GlooPair, GlooPipeline, TcpEcho
 from benchmarks.executor import make_model, make_shard, split_step
 from gaisnet.executor.engines import Engine, LocalEngine, make_engine
 
@@ -59,13 +59,14 @@ def _message(engine: Any, repeats: int) -> dict[str, float]:
         [ray.remote(kind).options(num_cpus=0).remote() for _ in range(2)]
         for kind in (_Bare, _BareAsynchronous)
     ]
-    sides: list[list[float]] = [[], [], [], []]
-    with TcpEcho(MESSAGE_BYTES) as echo:
+    sides: list[list[float]] = [[] for _ in range(5)]
+    with TcpEcho(MESSAGE_BYTES) as echo, GlooPair(MESSAGE_BYTES) as gloo:
         for _ in range(_TURNS * repeats + 1):
             sides[0] += engine.time_link("one", "two", MESSAGE_BYTES, times=_MESSAGES)
             for taken, (sender, receiver) in zip(sides[1:3], pairs, strict=True):
                 taken += ray.get(sender.time.remote(receiver, MESSAGE_BYTES, _MESSAGES))
-            sides[3] += echo.time(_MESSAGES)
+            sides[3] += gloo.time(_MESSAGES)
+            sides[4] += echo.time(_MESSAGES)
     for each in (actor for pair in pairs for actor in pair):
         ray.kill(each)
     # The first turn warms all up.
@@ -74,7 +75,8 @@ def _message(engine: Any, repeats: int) -> dict[str, float]:
         "between devices, s": found[0],
         "bare actor call, s": found[1],
         "  of asynchronous ones": found[2],
-        "raw TCP, s": found[3],
+        "gloo, s": found[3],
+        "raw TCP, s": found[4],
         "ratio": found[0] / found[1],
         "target": MESSAGE_TARGET,
     }
