@@ -6,6 +6,9 @@ Nothing heavy is imported before a command runs, so that ``gaisnet --help`` answ
 from __future__ import annotations
 
 import os
+import sys
+from contextlib import suppress
+from typing import TextIO
 
 import typer
 
@@ -14,6 +17,7 @@ from gaisnet.commands.execute import execute
 from gaisnet.commands.inspect import doctor, report
 from gaisnet.commands.plan import plan
 from gaisnet.commands.profile import profile
+from gaisnet.errors import OutputError
 from gaisnet.options.common import Version
 
 __all__ = ["app", "main"]
@@ -41,7 +45,25 @@ def main() -> None:
     """The entry point of the ``gaisnet`` command."""
     # transformers draws bars of its own, which --quiet and --format json must not show.
     os.environ.setdefault("TQDM_DISABLE", "1")
-    app()
+    try:
+        app()
+    except OSError as error:  # of --help and --version: a command tells of its own
+        with suppress(OSError):
+            typer.echo(f"error: standard output: cannot write: {error.strerror}", err=True)
+        raise SystemExit(OutputError.exit_code) from error
+    finally:
+        _drop_what_nobody_takes(sys.stdout)
+        _drop_what_nobody_takes(sys.stderr)
+
+
+def _drop_what_nobody_takes(stream: TextIO | None) -> None:
+    """Python would try again to write it while it ends, with a traceback and another exit code."""
+    if stream is None:  # it was closed before gaisnet began
+        return
+    try:
+        stream.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 if __name__ == "__main__":

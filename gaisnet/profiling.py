@@ -33,7 +33,7 @@ __all__ = [
 ]
 
 
-def show_other(session: Session, other: Other, output: Path | None, force: bool) -> None:
+def show_other(session: Session, other: Other, force: bool) -> None:
     """What is asked for instead of a profile of a model or of this device.
 
     Raises:
@@ -42,9 +42,9 @@ def show_other(session: Session, other: Other, output: Path | None, force: bool)
     if other.listen is not None:
         listen(session, other.listen, other.insecure)
     elif other.compare is not None:
-        compare(session, other.compare, output, force)
+        compare(session, other.compare, other.output, force)
     elif other.link is not None:
-        link(session, other.link, output, force)
+        link(session, other.link, other.output, force)
     else:
         show_presets(session)
 

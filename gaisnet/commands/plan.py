@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from gaisnet import planning
+from gaisnet.errors import UsageError
 from gaisnet.options import common as opt
 from gaisnet.options import plan as planned
 from gaisnet.options import search as find
@@ -103,8 +104,11 @@ def _plan(
 
 
 def _check_replan(replan: Path | None, changes: dict[str, Any]) -> None:
+    """Raises UsageError if the options of a re-plan do not go together, or nothing is lost."""
     needed, optional = {"--lost": changes["lost"]}, {"--bytes-weight": changes["bytes_weight"]}
     check_belonging("--replan", replan, needed, optional)
+    if replan is not None and not opt.names(changes["lost"]):
+        raise UsageError("--lost names no device", hint="such as --lost phone,board")
 
 
 def _flagged(settings: dict[str, Any]) -> dict[str, Any]:

@@ -62,7 +62,7 @@ def profile(
     from gaisnet.report import Session
 
     with Session(format, quiet=quiet) as session:
-        other = groups.Other(list_presets, compare, listen, insecure, link)
+        other = groups.Other(list_presets, compare, listen, insecure, link, output)
         carry = groups.Carry(from_profile, as_device, calibrate, calibration)
         sample = groups.Sample(leakage, data, leakage_samples)
         groups.check_asked(model, device_only, other, carry, sample)
@@ -72,7 +72,7 @@ def profile(
         asked = _settings(optimizer, batch_sizes, tokens, ranks, model_only, seed)
         asked |= _timing(times, timing_budget, threads, compute)
         if other.asked:
-            profiling.show_other(session, other, output, force)
+            profiling.show_other(session, other, force)
         elif calibration and spec is not None:
             profiling.calibrate(session, spec, tuned, asked, output, force)
         else:
@@ -96,7 +96,7 @@ def _settings(
         "optimizer": optimizer,
         "batch_sizes": opt.numbers("--batch-sizes", batch_sizes),
         "tokens": tokens,
-        "ranks": opt.numbers("--ranks", ranks),
+        "ranks": opt.numbers("--ranks", ranks, most=2**16),
         "measure_device": not model_only,
         "seed": seed or 0,
     }

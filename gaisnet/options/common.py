@@ -30,7 +30,11 @@ Form = Annotated[
 Quiet = Annotated[bool, Option("--quiet", "-q", help="No tables and no progress.")]
 Output = Annotated[Path | None, Option("--output", "-o", help="File to write.")]
 Force = Annotated[bool, Option("--force", help="Overwrite the file if it exists.")]
-Seed = Annotated[int | None, Option("--seed", min=0, help="Seed of everything random.")]
+MAX_SEED = 2**63 - 1
+"""The largest integer that files hold."""
+Seed = Annotated[
+    int | None, Option("--seed", min=0, max=MAX_SEED, help="Seed of everything random.")
+]
 
 
 def _print_version(asked: bool) -> None:
@@ -55,13 +59,15 @@ def names(text: str | None) -> tuple[str, ...]:
     return tuple(part.strip() for part in parts if part.strip())
 
 
-def numbers(flag: str, text: str | None) -> tuple[int, ...]:
+def numbers(flag: str, text: str | None, most: int = 2**31 - 1) -> tuple[int, ...]:
     """Numbers from ``1,4,16``, ascending; none without a text.
 
     Raises:
-        UsageError: It is no list of positive whole numbers.
+        UsageError: It is no list of positive whole numbers up to ``most``.
     """
     sizes = [] if text is None else [part.strip() for part in text.split(",")]
-    if not all(size.isdecimal() and 0 < int(size) < 2**31 for size in sizes):
-        raise UsageError(f"{flag} {text!r} is no list of numbers", hint="such as 1,4,16")
+    if not all(size.isdecimal() and 0 < int(size) <= most for size in sizes):
+        raise UsageError(
+            f"{flag} {text!r} is no list of numbers from 1 to {most}", hint="such as 1,4,16"
+        )
     return tuple(sorted({int(size) for size in sizes}))

@@ -42,7 +42,9 @@ ModelOption = Annotated[
 TaskName = Literal["causal_lm", "masked_lm", "sequence_classification", "image_classification",
                    "audio_classification", "features"]  # fmt: skip
 Task = Annotated[TaskName | None, Option("--task", help="What the head answers.")]
-Labels = Annotated[int | None, Option("--num-labels", min=1, help="Classes of the head.")]
+Labels = Annotated[
+    int | None, Option("--num-labels", min=1, max=2**20, help="Classes of the head.")
+]
 DtypeName = Literal["float32", "bfloat16", "float16"]
 Dtype = Annotated[DtypeName, Option("--dtype", help="Type of the weights.")]
 AttentionName = Literal["sdpa", "eager"]
@@ -50,18 +52,21 @@ Attention = Annotated[AttentionName, Option("--attention", help="Which code atte
 RandomWeights = Annotated[bool, Option("--random-weights", help="Do not load the weights.")]
 Kind = Literal["lora", "adapter", "deep_prompt", "bitfit", "head", "full"]
 Tunable = Annotated[Kind, Option("--tunable", help="Which modules are tuned.")]
-Rank = Annotated[int | None, Option("--rank", min=1, help="lora: rank.")]
+Rank = Annotated[int | None, Option("--rank", min=1, max=2**16, help="lora: rank.")]
 Ranks = Annotated[
     str | None,
     Option("--ranks", help="lora: other ranks to count, by commas: `plan --search` may use them."),
 ]
-Alpha = Annotated[int | None, Option("--alpha", min=1, help="lora: scale, times the rank.")]
+Alpha = Annotated[
+    int | None, Option("--alpha", min=1, max=2**16, help="lora: scale, times the rank.")
+]
 Targets = Annotated[
     str | None, Option("--targets", help="lora: names of the modules, by commas; else the usual.")
 ]
-Bottleneck = Annotated[int | None, Option("--bottleneck", min=1, help="adapter: width.")]
+Bottleneck = Annotated[int | None, Option("--bottleneck", min=1, max=2**16, help="adapter: width.")]
 PromptTokens = Annotated[
-    int | None, Option("--prompt-tokens", min=1, help="deep_prompt: tokens of each block.")
+    int | None,
+    Option("--prompt-tokens", min=1, max=2**16, help="deep_prompt: tokens of each block."),
 ]
 HeadTuned = Annotated[
     bool | None,

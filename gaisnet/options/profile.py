@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -38,7 +39,7 @@ Option = typer.Option
 Optimizer = Annotated[
     Literal["adamw", "sgd"], Option("--optimizer", help="What updates the tuned modules.")
 ]
-Tokens = Annotated[int | None, Option("--tokens", min=1, help="Sequence length.")]
+Tokens = Annotated[int | None, Option("--tokens", min=1, max=2**24, help="Sequence length.")]
 BatchSizes = Annotated[str, Option("--batch-sizes", help="Batch sizes to time, by commas.")]
 Times = Annotated[bool, Option("--times/--no-times", help="Time the model, or only count.")]
 TimingBudget = Annotated[
@@ -54,7 +55,22 @@ Compute = Annotated[
     ComputeChoice,
     Option("--compute", help="What to measure; auto: the GPU if there is one, else the CPU."),
 ]
-Threads = Annotated[int, Option("--threads", min=1, help="CPU threads to measure with.")]
+
+
+def _no_more_than_there_are(threads: int) -> int:
+    """More threads than processors only wait for each other; thousands end the process."""
+    processors = os.cpu_count() or threads
+    if threads > processors:
+        raise typer.BadParameter(f"{threads} threads, but this machine has {processors} processors")
+    return threads
+
+
+Threads = Annotated[
+    int,
+    Option(
+        "--threads", min=1, callback=_no_more_than_there_are, help="CPU threads to measure with."
+    ),
+]
 DeviceOnly = Annotated[bool, Option("--device-only", help="Measure this device, and no model.")]
 ModelOnly = Annotated[bool, Option("--model-only", help="Do not measure this device.")]
 ListPresets = Annotated[bool, Option("--list-presets", help="Show the catalogue of devices.")]

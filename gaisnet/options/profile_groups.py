@@ -22,6 +22,8 @@ class Other:
     insecure: bool
     """Of ``listen``."""
     link: str | None
+    output: Path | None
+    """Of ``compare`` and ``link``; presets are no file, and who listens writes none."""
 
     @property
     def asked(self) -> bool:
@@ -68,6 +70,9 @@ def check_asked(
     check_belonging("--leakage", sample.leakage, {"--data": sample.data}, {})
     check_belonging("a model", model, {}, {"--leakage": sample.leakage})
     check_belonging("--listen", other.listen, {}, {"--insecure": other.insecure})
+    silent = "--list-presets" if other.list_presets else "--listen" if other.listen else None
+    if silent is not None and other.output is not None:
+        raise UsageError(f"{silent} writes no file", hint="leave out --output")
 
 
 def _check_carry(model: str | None, carry: Carry) -> None:

@@ -12,7 +12,7 @@ from gaisnet.planner.ranks import at_rank, profile_at_rank
 from gaisnet.schema.files import read_model, resolve, sha256_file
 from gaisnet.schema.fleet import Fleet
 from gaisnet.schema.job import Job
-from gaisnet.schema.model import ModelSpec
+from gaisnet.schema.model import ModelSpec, TunableSpec
 from gaisnet.schema.plan import Plan
 from gaisnet.schema.profile import DevicePart, ModelPart, Profile
 from gaisnet.schema.run_calibration import Calibration
@@ -140,17 +140,27 @@ def check_profile(job: Job, model: ModelPart, where: str | None = None) -> None:
     The weights themselves are compared when the plan is executed, by their fingerprint.
     """
     found = [
-        ("model", _describe(job.model, model.model), _describe(model.model, job.model)),
-        ("tunable modules", repr(job.tunable), repr(model.tunable)),
-        ("optimizer", job.fine_tuning.optimizer.kind, model.optimizer),
+        ("another model", _describe(job.model, model.model), _describe(model.model, job.model)),
+        ("other tunable modules", *_differing(job.tunable, model.tunable)),
+        ("another optimizer", job.fine_tuning.optimizer.kind, model.optimizer),
     ]
     for what, wanted, profiled in found:
         if wanted != profiled:
             raise MismatchError(
-                f"the profile is of another {what}: the job says {wanted}, it says {profiled}",
+                f"the profile is of {what}: the job says {wanted}, it says {profiled}",
                 where=where,
                 hint="profile the job's model again, with the job's tunable modules and optimizer",
             )
+
+
+def _differing(one: TunableSpec, other: TunableSpec) -> tuple[str, str]:
+    """In words, the fields of each that are not the same in both."""
+    first, second = one.model_dump(mode="json"), other.model_dump(mode="json")
+    names = [name for name in first if first[name] != second.get(name)]
+    if one.kind != other.kind or not names:
+        return one.kind, other.kind
+    said = (", ".join(f"{name} {spec[name]}" for name in names) for spec in (first, second))
+    return next(said), next(said)
 
 
 def _describe(spec: ModelSpec, other: ModelSpec) -> str:

@@ -8,7 +8,7 @@ import sys
 import threading
 import traceback
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal
@@ -19,7 +19,7 @@ from rich.live import Live
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-from gaisnet.errors import GaisnetError
+from gaisnet.errors import GaisnetError, OutputError
 from gaisnet.schema.files import canonical_json, write_atomic
 
 __all__ = ["Format", "ProgressCallback", "Session"]
@@ -56,21 +56,26 @@ class Session:
     def show(self, *views: RenderableType) -> None:
         """Text for people."""
         if not self._quiet:
-            for view in views:
-                self._people.print(view)
+            with suppress(OSError) if self._form == "json" else _told_if_full():
+                for view in views:
+                    self._people.print(view)
 
     def note(self, text: str) -> None:
-        """A remark on standard error."""
+        """A remark on standard error; nothing fails where that is full."""
         if not self._quiet:
-            self._stderr.print(text, style="dim", markup=False, highlight=False)
+            with suppress(OSError):
+                self._stderr.print(text, style="dim", markup=False, highlight=False)
 
     def answer(self, data: Any) -> None:
         """The result for programs: one JSON document, if that was asked for."""
         if self._form == "json" and not self._answered:
             text = canonical_json(data) if isinstance(data, BaseModel) else _json(data)
-            sys.stdout.write(text)
-            sys.stdout.flush()
             self._answered = True
+            if sys.stdout is None:  # it was closed before gaisnet began
+                return
+            with _told_if_full():
+                sys.stdout.write(text)
+                sys.stdout.flush()
 
     def deliver(
         self, result: BaseModel, view: RenderableType, output: Path | None, *, force: bool
@@ -139,9 +144,26 @@ class Session:
         if os.environ.get("GAISNET_DEBUG") == "1":
             self._stderr.print(*traceback.format_exception(error), markup=False, highlight=False)
         failure = _Failure(error)
-        self._stderr.print(failure.text(), markup=False, highlight=False, soft_wrap=True)
-        self.answer(failure.document())
+        with suppress(OSError, OutputError):  # there the exit code alone tells
+            self._stderr.print(failure.text(), markup=False, highlight=False, soft_wrap=True)
+        with suppress(OSError, OutputError):
+            self.answer(failure.document())
         raise SystemExit(failure.exit_code) from error
+
+
+@contextmanager
+def _told_if_full() -> Iterator[None]:
+    """Who closes a pipe has read enough; any other failure is a result that cannot be written."""
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise OutputError(
+            f"cannot write: {error.strerror}",
+            where="standard output",
+            hint="send it somewhere else, or name a file with --output",
+        ) from error
 
 
 class _Failure:

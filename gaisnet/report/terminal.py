@@ -36,18 +36,17 @@ def read_subject(path: Path) -> Front | Profile | Plan | RunRecord:
         return read_model(path, Plan)
     if {"device", "model"} & fields:
         return read_model(path, Profile)
-    raise InputError(
-        "this is neither a profile, a plan nor a front",
-        where=str(path),
-        hint="give a file of `gaisnet profile` or `gaisnet plan`, or a run's folder",
-    )
+    raise InputError("this is neither a profile, a plan nor a front", where=str(path), hint=_HINT)
+
+
+_HINT = "give a file of `gaisnet profile` or `gaisnet plan`, or a run's folder"
 
 
 def _top_fields(path: Path) -> set[str]:
     try:
         data = parse_json(read_bytes(path).decode())
     except ValueError as error:
-        raise InputError(f"not valid JSON: {error}", where=str(path)) from error
+        raise InputError(f"not valid JSON: {error}", where=str(path), hint=_HINT) from error
     return set(data) if isinstance(data, dict) else set()
 
 

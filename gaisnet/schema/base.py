@@ -16,12 +16,14 @@ __all__ = [
     "Figure",
     "Fraction",
     "Identifier",
+    "Labels",
     "NonNegative",
     "Positive",
     "PositiveCount",
     "PositiveFigure",
     "Sha256",
     "Strict",
+    "Width",
 ]
 
 
@@ -51,6 +53,10 @@ ComputeWish = Literal["auto", "cpu", "cuda"]
 Bytes = Annotated[int, Field(ge=0)]
 Count = Annotated[int, Field(ge=0)]
 PositiveCount = Annotated[int, Field(ge=1)]
+Width = Annotated[int, Field(ge=1, le=2**16)]
+"""Of a module that is attached to a model: wider than the layers of any."""
+Labels = Annotated[int, Field(ge=1, le=2**20)]
+"""Classes of a head: more than any has."""
 NonNegative = Annotated[float, Field(ge=0)]
 Positive = Annotated[float, Field(gt=0)]
 BytesFigure = Annotated[int, Field(ge=0, le=10**15)]

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from gaisnet.errors import InputError
+from gaisnet.schema.kinds import kind_of, name_of
 from gaisnet.schema.parse import Plain
 
 __all__ = ["explain"]
@@ -22,12 +23,17 @@ Location = tuple[int | str, ...]
 def explain(error: ValidationError, path: Path, data: Plain, model: type[BaseModel]) -> InputError:
     """The first complaint about a file, with its field, its value and what to do.
 
+    A file of another kind is told as such: all its fields would be wrong.
+
     Args:
         error: What pydantic found.
         path: The file.
         data: What the file holds, to tell field names from pydantic's own labels.
         model: What it should hold.
     """
+    given, wanted = kind_of(data) if isinstance(data, dict) else None, name_of(model)
+    if given is not None and wanted is not None and given != wanted:
+        return InputError(f"this is {given}, not {wanted}", where=str(path), hint="name another")
     problems = _causes(error.errors())
     first = problems[0]
     location = _within(data, first["loc"])

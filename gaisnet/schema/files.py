@@ -81,14 +81,20 @@ def _validated(data: Plain, path: Path, model: type[T]) -> T:
 def _parse(path: Path) -> Plain:
     text = _decode(read_bytes(path), path)
     if not text.strip():
-        raise InputError("the file is empty", where=str(path))
+        raise InputError(
+            "the file is empty", where=str(path), hint="write it again, or name another one"
+        )
     form, parse = ("JSON", parse_json) if path.suffix == ".json" else ("YAML", parse_yaml)
     try:
         data = parse(text)
     except ValueError as error:
         raise _malformed(str(path), form, error) from error
     if not isinstance(data, dict):
-        raise InputError("the file must hold a mapping of fields", where=str(path))
+        raise InputError(
+            "the file must hold a mapping of fields",
+            where=str(path),
+            hint="docs/schema says which fields each file has",
+        )
     return data
 
 
@@ -109,12 +115,16 @@ def read_bytes(path: StrPath, limit_bytes: int = MAX_FILE_BYTES) -> bytes:
     except FileNotFoundError as error:
         raise InputError("there is no such file", where=where, hint="check the path") from error
     except IsADirectoryError as error:
-        raise InputError("this is a folder, not a file", where=where) from error
+        raise InputError(
+            "this is a folder, not a file", where=where, hint="name a file in it"
+        ) from error
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise InputError(f"the file cannot be read: {reason}", where=where) from error
     if len(data) > limit_bytes:
-        raise InputError(f"the file is larger than {limit_bytes} bytes", where=where)
+        raise InputError(
+            f"the file is larger than {limit_bytes} bytes", where=where, hint="check the path"
+        )
     return data
 
 

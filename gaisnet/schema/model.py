@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from gaisnet.schema.base import Count, PositiveCount, Strict
+from gaisnet.schema.base import Count, Labels, PositiveCount, Strict, Width
 
 __all__ = [
     "AdapterSpec",
@@ -37,7 +37,7 @@ class ModelSpec(Strict):
     """A folder with ``config.json`` (and weights), a hub name, or a config file (``*.json``)."""
     task: Task | None = None
     """What the model's head answers; by default what the config's ``architectures`` say."""
-    num_labels: PositiveCount | None = None
+    num_labels: Labels | None = None
     """Classes of the head, for the classification tasks; by default the config's."""
     revision: str | None = None
     """Branch, tag or commit on the hub."""
@@ -60,7 +60,7 @@ class LoraSpec(_Tunable):
     """Low-rank updates of linear maps (Hu et al., arXiv 2106.09685), by peft."""
 
     kind: Literal["lora"] = "lora"
-    r: PositiveCount = 8
+    r: Width = 8
     """Rank of the update."""
     alpha: PositiveCount = 16
     """Scale: the update is ``alpha / r · B A``."""
@@ -73,7 +73,7 @@ class AdapterSpec(_Tunable):
     """Bottleneck adapters after each block (Houlsby et al., arXiv 1902.00751; Pfeiffer's place)."""
 
     kind: Literal["adapter"] = "adapter"
-    bottleneck: PositiveCount = 16
+    bottleneck: Width = 16
     """Width of the adapter between its two projections."""
 
 
@@ -81,7 +81,7 @@ class DeepPromptSpec(_Tunable):
     """Learnt tokens before the input of every block (VPT-deep, arXiv 2203.12119; GaisNet)."""
 
     kind: Literal["deep_prompt"] = "deep_prompt"
-    tokens: PositiveCount = 8
+    tokens: Width = 8
     """Prompt tokens per block."""
 
 

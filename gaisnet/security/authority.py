@@ -6,7 +6,9 @@ Only the device's folder goes to the device; the authority's key stays where it 
 
 from __future__ import annotations
 
+import ipaddress
 import os
+import re
 import secrets
 import shutil
 from collections.abc import Iterator, Sequence
@@ -33,20 +35,21 @@ __all__ = ["Authority"]
 _CA_KEY = "ca-key.pem"
 
 
+_DEVICE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+"""What a fleet's ids are: never a path out of the authority's folder."""
+_LABEL = r"[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
+_HOST = re.compile(rf"(?=.{{1,253}}$){_LABEL}(\.{_LABEL})*")
+
+
 class Authority:
-    """The authority in a folder; it is made there if there is none.
+    """The authority in a folder; it is made there with the first device, if there is none.
 
     Args:
         folder: Where it is kept.
-
-    Raises:
-        OutputError: The folder cannot be written.
     """
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        if not (folder / _CA_KEY).exists():
-            self._found()
 
     def admit(self, device: str, hosts: Sequence[str]) -> Path:
         """Make (or renew) the folder of a device, with a new key and certificate.
@@ -59,9 +62,13 @@ class Authority:
             The folder that is to be brought to the device.
 
         Raises:
+            UsageError: The id is none of a fleet's, or a host is neither an address nor a name.
             OutputError: It cannot be written.
             SecurityError: The authority's own files are damaged.
         """
+        _check_names(device, hosts)
+        if not (self._folder / _CA_KEY).exists():
+            self._found()
         target = self._folder / device
         ca = self._certificate(self._folder / CA)
         key, certificate = device_certificate(self._key(), ca, device, hosts)
@@ -135,6 +142,28 @@ class Authority:
         certificate = self._certificate(path)
         with _told_if_damaged(path):
             return hosts_of(certificate)
+
+
+def _check_names(device: str, hosts: Sequence[str]) -> None:
+    if not _DEVICE.fullmatch(device):
+        raise UsageError(
+            f"--device {device!r} is no id of a device",
+            hint="ids are letters, digits, '.', '_' and '-', at most 64 of them",
+        )
+    wrong = [host for host in hosts if not (_is_address(host) or _HOST.fullmatch(host))]
+    if wrong:
+        raise UsageError(
+            f"--host {wrong[0]!r} is neither an address nor a name",
+            hint="such as 192.168.1.20 or phone.local",
+        )
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
 
 
 _DAMAGED = (

@@ -185,16 +185,83 @@ def test_a_folder_with_a_run_is_not_started_again_with_2(here: Here, bench: Path
         ("profile", "vit", "--tunable", "head", "--rank", "4"),
         ("profile", "vit", "--batch-sizes", "1,x"),
         ("execute",),
+        ("profile", "vit", "--rank", "100000000"),
+        ("profile", "vit", "--ranks", "100000000"),
+        ("profile", "vit", "--num-labels", "100000000"),
+        ("profile", "vit", "--tokens", "99999999999999999999"),
+        ("profile", "vit", "--threads", "100000"),
+        ("profile", "--list-presets", "-o", "presets.json"),
+        ("plan", "job.yaml", "--seed", "9223372036854775808"),
+        ("plan", "--replan", "plan.json", "--lost", " ,,"),
         ("execute", "--resume", "run", "-o", "other"),
+        ("execute", "plan.json", "-o", "run", "--seed", "9223372036854775808"),
+        ("execute", "plan.json", "-o", "run", "--credentials", "mine"),
+        ("execute", "plan.json", "-o", "run", "--insecure"),
         ("fly",),
     ],
     ids=" ".join,
 )
-def test_a_wrong_command_line_is_refused_with_2(here: Here, arguments: tuple[str, ...]) -> None:
+def test_a_wrong_command_line_is_refused_with_2(
+    here: Here, bench: Path, arguments: tuple[str, ...]
+) -> None:
+    before = sorted(bench.rglob("*"))
     answer = here(*arguments)
     assert answer.code == 2, answer.err
     assert answer.out == ""
     assert answer.err
+    assert sorted(bench.rglob("*")) == before
+
+
+def test_the_largest_seed_is_as_good_as_any(here: Here, bench: Path) -> None:
+    largest = str(2**63 - 1)
+    assert here(*PLAN, "--seed", largest).code == 0
+    assert here("execute", "new.json", "-o", "run", "--seed", largest).code == 0
+    assert read_run(bench / "run").manifest.seed == 2**63 - 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("plan", "plan.json"), "plan.json: this is a plan, not a job"),
+        (("plan", "fleet.yaml"), "fleet.yaml: this is a fleet, not a job"),
+        (("execute", "job.yaml"), "job.yaml: this is a job, not a plan"),
+        (("execute", "profile.json"), "profile.json: this is a profile, not a plan"),
+        (("plan", "job.yaml", "--calibration", "plan.json"), "a plan, not a run's calibration"),
+        (("profile", "--from", "plan.json", "--as", "pixel-6"), "this is a plan, not a profile"),
+    ],
+)
+def test_a_file_in_place_of_another_is_told_as_such_with_10(
+    here: Here, arguments: tuple[str, ...], words: str
+) -> None:
+    refused(here(*arguments, "-o", "new"), 10, words)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [("report", "plan.json"), ("report", "plan.json", "--format", "json"), ("--help",)],
+    ids=" ".join,
+)
+def test_a_full_disk_behind_standard_output_is_told_with_15(
+    bench: Path, arguments: tuple[str, ...]
+) -> None:
+    done = into_full(">", *arguments, cwd=bench)
+    assert done.returncode == 15, done.stderr
+    assert done.stderr.count("error: standard output: cannot write: No space left") == 1
+    assert "Traceback" not in done.stderr
+
+
+def test_where_nothing_can_be_told_the_exit_code_still_tells(bench: Path) -> None:
+    assert into_full("2>", "report", "nowhere.json", cwd=bench).returncode == 10
+    assert into_full("2>", "plan", "job.yaml", "-o", "new.json", cwd=bench).returncode == 0
+    assert (bench / "new.json").exists()
+
+
+def into_full(stream: str, *arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    """Runs gaisnet with a stream that goes to a full disk."""
+    return subprocess.run(
+        ["bash", "-c", f'exec "$0" "$@" {stream} /dev/full', *command(*arguments)],
+        cwd=cwd, env=ENVIRONMENT, capture_output=True, text=True, check=False, timeout=100,
+    )  # fmt: skip
 
 
 def test_with_json_a_refusal_is_a_document(here: Here, bench: Path) -> None:

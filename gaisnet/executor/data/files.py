@@ -58,7 +58,8 @@ def load_shard(
 
 def _read(path: Path, form: DataFormat, use: Use, tokens: int | None) -> dict[str, Tensor]:
     if not path.is_file():
-        raise InputError("there is no such file", where=str(path), hint="correct the data's path")
+        what = "this is a folder, not a file" if path.is_dir() else "there is no such file"
+        raise InputError(what, where=str(path), hint="correct the data's path")
     if path.suffix == ".jsonl":
         return tokenise_file(path, form, use, tokens)
     try:

@@ -58,12 +58,23 @@ def make_engine(
     """
     options = options or EngineOptions()
     if name == "local":
-        if options.address is not None:
-            raise UsageError("the local engine has no address", hint="use --engine ray")
+        _refuse_cluster_options(options)
         return LocalEngine(log_level=options.log_level)
     if name == "ray":
         return _ray_engine(devices, spares, options, step_s)
     raise UsageError(f"there is no engine {name!r}", hint="use --engine local or --engine ray")
+
+
+def _refuse_cluster_options(options: EngineOptions) -> None:
+    """Raises UsageError: whoever gives these believes that other devices take part."""
+    given = {
+        "address": options.address is not None,
+        "credentials": options.credentials is not None,
+        "need of --insecure": options.insecure,
+    }
+    for what, is_given in given.items():
+        if is_given:
+            raise UsageError(f"the local engine has no {what}", hint="use --engine ray")
 
 
 def _ray_engine(
