@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from gaisnet.executor.frames import Buffer, payload_bytes
 from gaisnet.schema.run import LinkTraffic
 
-__all__ = ["Meter", "add_traffic"]
+__all__ = ["Meter"]
 
 
 @dataclass(slots=True)
@@ -66,22 +66,3 @@ class Meter:
             )
             for (sender, receiver), count in sorted(counts.items())
         )
-
-
-def add_traffic(parts: Iterable[LinkTraffic]) -> tuple[LinkTraffic, ...]:
-    """The sum over several counts, by sender and receiver."""
-    sums: dict[tuple[str, str], LinkTraffic] = {}
-    for part in parts:
-        link = part.sender, part.receiver
-        sums[link] = _plus(sums[link], part) if link in sums else part
-    return tuple(sums[link] for link in sorted(sums))
-
-
-def _plus(a: LinkTraffic, b: LinkTraffic) -> LinkTraffic:
-    return LinkTraffic(
-        sender=a.sender,
-        receiver=a.receiver,
-        frames=a.frames + b.frames,
-        payload_bytes=a.payload_bytes + b.payload_bytes,
-        frame_bytes=a.frame_bytes + b.frame_bytes,
-    )

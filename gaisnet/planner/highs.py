@@ -46,6 +46,8 @@ def silence_highs_banner() -> None:
     The banner is written below Python, past every option, and would otherwise stand in front of
     output that must be JSON alone.
     """
+    if sys.stdout is None:  # it was closed before gaisnet began: 1 may be any file by now
+        return
     sys.stdout.flush()
     kept = os.dup(1)
     nowhere = os.open(os.devnull, os.O_WRONLY)

@@ -26,8 +26,6 @@ from gaisnet.schema.profile import DevicePart, Power
 
 __all__ = ["device_name", "profile_device", "software_versions"]
 
-_MemorySource = Literal["cgroup-v2", "cgroup-v1", "meminfo", "cuda"]
-
 _GEMM_BUDGET_S = 0.8
 _BANDWIDTH_BUDGET_S = 0.6
 _OVERHEAD_BUDGET_S = 0.2

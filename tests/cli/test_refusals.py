@@ -256,6 +256,17 @@ def test_where_nothing_can_be_told_the_exit_code_still_tells(bench: Path) -> Non
     assert (bench / "new.json").exists()
 
 
+def test_closed_streams_hinder_nobody(bench: Path) -> None:
+    script = 'exec "$0" "$@" <&- >&- 2>&-'
+    for arguments in (("plan", "job.yaml", "-o", "new.json"), ("report", "plan.json")):
+        done = subprocess.run(
+            ["bash", "-c", script, *command(*arguments)],
+            cwd=bench, env=ENVIRONMENT, check=False, timeout=100,
+        )  # fmt: skip
+        assert done.returncode == 0, arguments
+    assert read_model(bench / "new.json", Plan) == read_model(bench / "plan.json", Plan)
+
+
 def into_full(stream: str, *arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
     """Runs gaisnet with a stream that goes to a full disk."""
     return subprocess.run(
