@@ -14,12 +14,13 @@ import argparse
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from benchmarks.alternate import alternate
 from benchmarks.bare import GlooPair, GlooPipeline, TcpEcho
 from benchmarks.executor import make_model, make_shard, split_step
 from gaisnet.executor.engines import Engine, LocalEngine, make_engine
@@ -89,7 +90,7 @@ def _step(engine: Engine, repeats: int) -> dict[str, float]:
         steps = [split_step(model, shard, each) for each in (LocalEngine(), engine)]
         engine.settle()
         with GlooPipeline(Path(folder)) as gloo:
-            local_s, ray_s, gloo_s = _alternate([*steps, gloo.step], repeats)
+            local_s, ray_s, gloo_s = alternate([*steps, gloo.step], repeats, time.perf_counter)
     return {
         "embedded, s": local_s,
         "ray, s": ray_s,
@@ -97,17 +98,6 @@ def _step(engine: Engine, repeats: int) -> dict[str, float]:
         "ratio": ray_s / local_s,
         "target": STEP_TARGET,
     }
-
-
-def _alternate(steps: list[Callable[[], None]], repeats: int) -> list[float]:
-    times: list[list[float]] = [[] for _ in steps]
-    for number in range(repeats + 1):
-        for step, taken in zip(steps, times, strict=True):
-            started = time.perf_counter()
-            step()
-            if number > 0:  # the first is a warm-up
-                taken.append(time.perf_counter() - started)
-    return [statistics.median(taken) for taken in times]
 
 
 class _Bare:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import statistics
 import tempfile
 import time
 from collections.abc import Callable
@@ -17,6 +16,7 @@ from pathlib import Path
 
 import torch
 
+from benchmarks.alternate import alternate
 from gaisnet.executor.blueprints import ModelSource
 from gaisnet.executor.build import Site, build_services
 from gaisnet.executor.chain import chain_of
@@ -74,20 +74,9 @@ def measure(*, repeats: int = 7) -> dict[str, float]:
         whole, split = (make_model(Path(folder)) for _ in range(2))
         shard = make_shard(whole)
         steps = _whole_step(whole, shard), split_step(split, shard, LocalEngine())
-        unsplit_s, split_s = _alternate(steps, repeats)
+        # Wall time would count the machine's other work.
+        unsplit_s, split_s = alternate(steps, repeats, time.process_time)
     return {"unsplit_s": unsplit_s, "split_s": split_s, "ratio": split_s / unsplit_s}
-
-
-def _alternate(steps: tuple[Callable[[], None], ...], repeats: int) -> list[float]:
-    """Median process CPU seconds of each step; wall time would count the machine's other work."""
-    times: list[list[float]] = [[] for _ in steps]
-    for number in range(repeats + 1):
-        for step, taken in zip(steps, times, strict=True):
-            started = time.process_time()
-            step()
-            if number > 0:  # the first is a warm-up
-                taken.append(time.process_time() - started)
-    return [statistics.median(taken) for taken in times]
 
 
 def _whole_step(model: FoundationModel, shard: Shard) -> Callable[[], None]:

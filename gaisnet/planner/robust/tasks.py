@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from gaisnet.planner.chains import Moving, SplitTask, residences, step_figures
 from gaisnet.planner.cost import Residence, frozen_bytes, unit_bytes
 from gaisnet.planner.predict import chain_of
 from gaisnet.planner.roster import Roster
-from gaisnet.planner.schemes.side_rules import task_rules
+from gaisnet.planner.schemes.task import scheme_task
 from gaisnet.schema.plan import ClusterPlan, Owner
 
 __all__ = ["Holdings", "held_units", "moved_unit_bytes", "repair_task"]
@@ -88,28 +88,13 @@ def repair_task(
         bytes_weight: What moving the whole model once counts like, in steps of ``cluster``.
     """
     roster = holdings.roster
-    job, tuning, limits = roster.job, roster.job.fine_tuning, roster.job.constraints
-    names, scheme = tuple(owner.device for owner in owners), job.scheme
+    names = tuple(owner.device for owner in owners)
     devices = dict.fromkeys([*names, *helpers])
-    return SplitTask(
-        name=cluster.id,
-        owners=names,
-        holders=tuple(helpers),
-        limit_bytes={device: roster.cost.devices[device].limit_bytes for device in devices},
-        intra=cluster.intra,
-        topology=tuning.topology,
-        microbatches=tuning.microbatches,
-        batch_size=tuning.batch_size,
-        min_head_units=limits.min_head_units,
-        min_tail_units=limits.min_tail_units,
-        max_stages=1 if scheme.startswith("sfl") else limits.max_stages,
-        whole=scheme in ("fl", "central"),
-        needs_body=scheme in ("sl", "sfl-v1", "sfl-v2"),
-        objective=job.objective,
-        rules=task_rules(roster, names, helpers),
+    limit_bytes = {device: roster.cost.devices[device].limit_bytes for device in devices}
+    return replace(
+        scheme_task(roster, cluster.id, names, tuple(helpers), limit_bytes, cluster.intra),
         beside={device: held for device, held in beside.items() if device in devices},
         moving=holdings.moving(cluster.id, devices, bytes_price(roster, cluster, bytes_weight)),
-        search=job.search,
     )
 
 

@@ -13,7 +13,7 @@ from gaisnet.planner.routing.refuse import no_cluster, no_room
 from gaisnet.schema.job import Service
 from gaisnet.schema.plan import ClusterPlan
 
-__all__ = ["Held", "extra", "fitting", "options_for", "overflow"]
+__all__ = ["Held", "fitting", "housed", "options_for"]
 
 Held = Mapping[str, Sequence[Residence]]
 """What every device holds for fine-tuning."""
@@ -44,8 +44,8 @@ def fitting(
     missing = {}
     fitting = []
     for option in options:
-        entries, caches = extra(roster, clusters, held, [option], {option: option.idle_s})
-        over = overflow(roster, held, entries, caches)
+        entries, caches = _extra(roster, clusters, held, [option], {option: option.idle_s})
+        over = _overflow(roster, held, entries, caches)
         if over:
             missing[option] = over
         else:
@@ -55,7 +55,26 @@ def fitting(
     return fitting
 
 
-def extra(
+def housed(
+    roster: Roster,
+    clusters: Mapping[str, ClusterPlan],
+    held: Held,
+    options: Sequence[Option],
+    latency_s: Mapping[Option, float],
+) -> tuple[dict[str, tuple[Residence, ...]], dict[str, int]]:
+    """Heads and tails of entries, and caches, by device, where all of them have the memory.
+
+    Raises:
+        InfeasibleError: One has not.
+    """
+    entries, caches = _extra(roster, clusters, held, options, latency_s)
+    over = _overflow(roster, held, entries, caches)
+    if over:
+        raise no_room(dict.fromkeys(options, over))
+    return entries, caches
+
+
+def _extra(
     roster: Roster,
     clusters: Mapping[str, ClusterPlan],
     held: Held,
@@ -94,7 +113,7 @@ def _answering(first_unit: int, last_unit: int) -> Residence:
     )
 
 
-def overflow(
+def _overflow(
     roster: Roster,
     held: Held,
     entries: Mapping[str, Sequence[Residence]],

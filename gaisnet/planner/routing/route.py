@@ -10,8 +10,8 @@ from gaisnet.planner.roster import Roster
 from gaisnet.planner.routing.assign import Assignment, assign
 from gaisnet.planner.routing.options import Option
 from gaisnet.planner.routing.queueing import Loads
-from gaisnet.planner.routing.refuse import no_room, too_slow
-from gaisnet.planner.routing.room import Held, extra, fitting, options_for, overflow
+from gaisnet.planner.routing.refuse import too_slow
+from gaisnet.planner.routing.room import Held, fitting, housed, options_for
 from gaisnet.planner.routing.shares import divide_shares
 from gaisnet.schema.plan import (
     Certificate,
@@ -85,10 +85,7 @@ def _routing(
 ) -> Routing:
     loads = Loads(options)
     latency_s = {option: loads.mean_s(option) for option in options}
-    entries, caches = extra(roster, clusters, held, options, latency_s)
-    over = overflow(roster, held, entries, caches)
-    if over:
-        raise no_room(dict.fromkeys(options, over))
+    entries, caches = housed(roster, clusters, held, options, latency_s)
     return Routing(
         routes=tuple(
             Route(service=o.service.id, cluster=o.cluster, entry=o.entry) for o in options

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from gaisnet.planner.chains import SplitTask
 from gaisnet.planner.cost import frozen_bytes, unit_bytes
 from gaisnet.planner.partition import Group
 from gaisnet.planner.roster import Roster
 from gaisnet.planner.schemes.averaging import linked
-from gaisnet.planner.schemes.side_rules import task_rules
+from gaisnet.planner.schemes.task import scheme_task
 from gaisnet.schema.job import Intra
 from gaisnet.schema.plan import Owner
 
@@ -87,30 +87,14 @@ def _draft(
     copies: Mapping[str, _Copies],
     full_speed: bool,
 ) -> Draft:
-    job, devices = roster.job, roster.cost.devices
-    scheme, limits, tuning = job.scheme, job.constraints, job.fine_tuning
-    intra: Intra = "sequential" if scheme in ("sl", "sfl-v2") else tuning.intra
+    scheme, devices = roster.job.scheme, roster.cost.devices
+    intra: Intra = "sequential" if scheme in ("sl", "sfl-v2") else roster.job.fine_tuning.intra
     limit_bytes = {owner: devices[owner].limit_bytes for owner in group.owners}
     limit_bytes |= {holder: copies[holder].limit_bytes for holder in holders}
-    task = SplitTask(
-        name=name,
-        owners=group.owners,
-        holders=holders,
-        limit_bytes=limit_bytes,
+    task = replace(
+        scheme_task(roster, name, group.owners, holders, limit_bytes, intra),
         speed={} if full_speed else {h: 1.0 / copies[h].count for h in holders},
         shares_weights=frozenset(h for h in holders if copies[h].shares_weights),
-        intra=intra,
-        topology=tuning.topology,
-        microbatches=tuning.microbatches,
-        batch_size=tuning.batch_size,
-        min_head_units=limits.min_head_units,
-        min_tail_units=limits.min_tail_units,
-        max_stages=1 if scheme.startswith("sfl") else limits.max_stages,
-        whole=scheme in ("fl", "central"),
-        needs_body=scheme in ("sl", "sfl-v1", "sfl-v2"),
-        objective=job.objective,
-        rules=task_rules(roster, group.owners, holders),
-        search=job.search,
     )
     return Draft(
         edge=group.edge,

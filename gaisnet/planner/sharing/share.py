@@ -8,8 +8,7 @@ from collections.abc import Mapping, Sequence
 from gaisnet.errors import InfeasibleError
 from gaisnet.planner.roster import Roster
 from gaisnet.planner.routing.options import Option
-from gaisnet.planner.routing.refuse import no_room
-from gaisnet.planner.routing.room import Held, extra, fitting, options_for, overflow
+from gaisnet.planner.routing.room import Held, fitting, housed, options_for
 from gaisnet.planner.routing.route import Routing
 from gaisnet.planner.routing.shares import FINE_TUNING
 from gaisnet.planner.sharing.problem import Sharing, SharingProblem
@@ -87,10 +86,7 @@ def _routing(
     options = [way.option for way in sharing.ways]
     pairs = list(zip(sharing.ways, sharing.shares, strict=True))
     latency = {way.option: latency_s(way, shares) for way, shares in pairs}
-    entries, caches = extra(roster, clusters, held, options, latency)
-    over = overflow(roster, held, entries, caches)
-    if over:
-        raise no_room(dict.fromkeys(options, over))
+    entries, caches = housed(roster, clusters, held, options, latency)
     return Routing(
         routes=tuple(
             Route(service=o.service.id, cluster=o.cluster, entry=o.entry) for o in options
