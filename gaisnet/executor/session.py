@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from importlib.metadata import version
 from pathlib import Path
+from typing import TypeVar
 
 from torch import Tensor
 
@@ -38,6 +39,8 @@ from gaisnet.schema.model import LoraSpec
 from gaisnet.schema.run import RoundMetrics
 
 __all__ = ["Session", "load_tuned_model"]
+
+Found = TypeVar("Found")
 
 _HELD_OUT = "held-out samples"
 """What the driver computes with itself."""
@@ -169,9 +172,14 @@ class Session:
         Raises:
             LostDeviceError: Another device is lost.
         """
+        return self._again_if_lost(lambda: self._take_checkpoint(rounds_done))
+
+    def _again_if_lost(self, ask: Callable[[], Found]) -> Found:
+        """What ``ask`` gives once the modules are averaged, also if owners are lost meanwhile that
+        are not needed for it; raises LostDeviceError for others."""
         while True:
             try:
-                return self._take_checkpoint(rounds_done)
+                return ask()
             except LostDeviceError as error:
                 if error.where not in self._dispensable or error.where in self.lost:
                     raise
@@ -192,6 +200,7 @@ class Session:
 
         Raises:
             RunError: A loss is not finite.
+            LostDeviceError: A device is lost without which the round cannot close.
             QuorumError: Too few updates were fit to be averaged.
             MismatchError: The plan sends over a link that the fleet lacks.
         """
@@ -200,7 +209,7 @@ class Session:
         loss = self._tuner.round(index)
         clock.keep(self._dispatcher.journal())
         wall_s = time.perf_counter() - started
-        held_out = self.evaluate() if self._is_due(index) else None
+        held_out = self._again_if_lost(self.evaluate) if self._is_due(index) else None
         return RoundMetrics(
             round=index,
             train_loss=loss,

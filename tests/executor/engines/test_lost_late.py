@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import time
+from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +18,7 @@ from gaisnet.executor.probe import PROBE
 from gaisnet.executor.run import execute
 from gaisnet.schema.job import PrivacySpec
 from gaisnet.schema.run import Event
-from tests.executor.faults.losing import Losing, events, run
+from tests.executor.faults.losing import Losing, LosingInEvaluation, events, is_snapshot, run
 from tests.executor.hfsl import cluster
 from tests.executor.jobs import write_job
 
@@ -79,6 +81,52 @@ def test_the_round_closes_and_the_run_goes_on_as_on_the_embedded_engine_bit_for_
         assert one.traffic == other.traffic
         assert one.virtual_s == other.virtual_s
     assert told(tmp_path / "there") == told(tmp_path / "here")
+
+
+def kill_in_evaluation(engine: RayEngine, device: str) -> None:
+    """The edge kills a device when it is asked for modules to be evaluated, and answers when that
+    is known."""
+    import ray
+
+    process, known_s = engine.processes()[device], 4.0
+
+    def arm(edge: Any) -> None:
+        found = edge._method
+
+        def method(service: str, asked: str) -> Any:
+            called = found(service, asked)
+
+            @wraps(called)
+            def struck(*arguments: Any) -> Any:
+                if is_snapshot(asked, arguments):
+                    edge._method = found
+                    os.kill(process, signal.SIGKILL)
+                    time.sleep(known_s)
+                return called(*arguments)
+
+            return struck
+
+        edge._method = method
+
+    ray.get(engine.handles["edge-0"].__ray_call__.remote(arm), timeout=60)
+
+
+def test_an_owner_that_is_lost_in_the_evaluation_costs_nothing_of_the_round(
+    ray_engine: RayEngine, tmp_path: Path
+):
+    plan = write_job(tmp_path, [cluster("c0", OWNERS, [1, 3], devices=["edge-0"])], rounds=3)
+
+    def strike(event: Event) -> None:
+        if event.kind == "round_started" and event.round == 1:
+            kill_in_evaluation(ray_engine, LOST)
+
+    there = execute(plan, run_dir=tmp_path / "there", engine=ray_engine, on_event=strike)
+    here = run(plan, tmp_path / "here", LosingInEvaluation(LOST, 1))
+    assert there.manifest.tunable_sha256 == here.manifest.tunable_sha256
+    for one, other in zip(there.metrics, here.metrics, strict=True):
+        assert (one.eval_loss, one.traffic) == (other.eval_loss, other.traffic)
+    assert told(tmp_path / "there") == told(tmp_path / "here")
+    assert ("replanned", 2, LOST) in told(tmp_path / "there")
 
 
 A, B, LOST_PROBE = (Address(device, PROBE) for device in ("edge-0", "edge-1", LOST))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ from gaisnet.executor.checkpoint import Checkpoints
 from gaisnet.executor.engines import Address, Engine, LocalEngine, Parcel
 from gaisnet.executor.export import states_sha256
 from gaisnet.executor.frames import read_header
+from gaisnet.executor.mailbox import Moment
 from gaisnet.executor.planfiles import read_plan
 from gaisnet.executor.run import RunResult, execute
 from gaisnet.executor.session import Session
@@ -19,7 +20,15 @@ from gaisnet.schema.files import canonical_json, read_lines
 from gaisnet.schema.run import Event
 from tests.executor.faults.fragile import FragileEngine
 
-__all__ = ["CuttingEngine", "Losing", "changed_at", "events", "run"]
+__all__ = [
+    "CuttingEngine",
+    "Losing",
+    "LosingInEvaluation",
+    "changed_at",
+    "events",
+    "is_snapshot",
+    "run",
+]
 
 
 class Losing(FragileEngine):
@@ -43,6 +52,27 @@ class Losing(FragileEngine):
         due = self.round == self.round_index and method == self.method
         if due and (not self.own or address.device == self.lost[0]):
             self.gone |= {*self.lost}
+
+
+class LosingInEvaluation(Losing):
+    """Loses a device in a round while modules are asked for to be evaluated, whoever is asked."""
+
+    def __init__(self, lost: str, round_index: int) -> None:
+        super().__init__(lost, "", round_index)
+        self.own = True  # and it is never asked for that
+
+    def call(self, address: Address, method: str, *arguments: Any, **options: Any) -> Any:
+        due = self.round == self.round_index and not self.gone
+        if due and is_snapshot(method, arguments):
+            self.gone |= {*self.lost}
+            self._needs(self.lost[0])
+        return super().call(address, method, *arguments, **options)
+
+
+def is_snapshot(method: str, arguments: Sequence[Any]) -> bool:
+    """Whether a coordinator is asked for its modules by whoever runs the plan; what is asked for
+    in a round has its number."""
+    return method == "give" and arguments[1] == Moment()
 
 
 class CuttingEngine(LocalEngine):

@@ -16,7 +16,14 @@ from gaisnet.executor.run import execute
 from gaisnet.schema.run import Event
 from gaisnet.testing import write_small_job
 from tests.executor.faults.fragile import FragileEngine
-from tests.executor.faults.losing import CuttingEngine, Losing, changed_at, events, run
+from tests.executor.faults.losing import (
+    CuttingEngine,
+    Losing,
+    LosingInEvaluation,
+    changed_at,
+    events,
+    run,
+)
 from tests.executor.hfsl import cluster, make_plan
 from tests.executor.jobs import write_job
 
@@ -71,6 +78,32 @@ def test_below_the_quorum_the_run_ends_with_21_and_is_resumed(tmp_path: Path):
     resumed = execute(None, resume=tmp_path / "run")
     whole = execute(plan, run_dir=tmp_path / "whole")
     assert resumed.manifest.tunable_sha256 == whole.manifest.tunable_sha256
+
+
+def test_an_owner_that_is_lost_in_the_evaluation_costs_nothing_of_the_round(tmp_path: Path):
+    plan = write_small_job(tmp_path, rounds=ROUNDS, helped=True)
+    result = run(plan, tmp_path / "run", LosingInEvaluation(OWNER, LOST_IN))
+    told = [(e.kind, e.round, e.device) for e in events(tmp_path / "run")]
+    assert ("device_lost", 1, OWNER) in told
+    assert [each for each in told if each[0] == "replanned"] == [("replanned", 2, OWNER)]
+    whole = execute(plan, run_dir=tmp_path / "whole", rounds=2)
+    known = {"wall_s", "work"}  # which are measured
+    for one, other in zip(result.metrics[:2], whole.metrics, strict=True):
+        assert one.eval_loss is not None
+        assert one.model_dump(exclude=known) == other.model_dump(exclude=known)
+    assert result.manifest.tunable_sha256 == changed_at(plan, tmp_path / "b", OWNER, 2, ROUNDS)
+
+
+@pytest.mark.parametrize("lost", ["owner-c", "edge-0"])
+def test_whoever_takes_state_with_it_costs_the_round_that_is_being_evaluated(
+    tmp_path: Path, lost: str
+):
+    """A stage holder has its optimizer's, a coordinator the modules."""
+    plan = write_small_job(tmp_path, rounds=ROUNDS, helped=True)
+    result = run(plan, tmp_path / "run", LosingInEvaluation(lost, LOST_IN))
+    told = [(e.round, e.device) for e in events(tmp_path / "run") if e.kind == "replanned"]
+    assert told == [(1, lost)]
+    assert result.manifest.tunable_sha256 == changed_at(plan, tmp_path / "b", lost, 1, ROUNDS)
 
 
 def test_an_owner_that_also_holds_a_stage_costs_the_round(tmp_path: Path):
