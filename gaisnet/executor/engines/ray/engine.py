@@ -115,6 +115,11 @@ class RayEngine(Issuer):
         """Of the devices' processes, for those that call them without the driver."""
         return dict(self._handles)
 
+    @property
+    def health(self) -> Health:
+        """Knows which devices are lost, and how long they have to answer."""
+        return self._health
+
     def processes(self) -> dict[str, int]:
         """Ids of the devices' processes, on their machines."""
         return {device: self._hellos[device].process for device in self._handles}

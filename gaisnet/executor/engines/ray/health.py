@@ -31,7 +31,8 @@ class Health:
     """
 
     def __init__(self, patience: Patience) -> None:
-        self._patience = patience
+        self.patience = patience
+        """May change: what it says holds from the next look on."""
         self._actors: dict[str, Any] = {}
         self._asked: dict[str, tuple[Any, float]] = {}
         self._answered_s: dict[str, float] = {}
@@ -73,7 +74,7 @@ class Health:
         if device in self._lost:
             return "lost"
         asked = self._asked.get(device)
-        if asked is not None and now - asked[1] > self._patience.silence_s / _PARTS:
+        if asked is not None and now - asked[1] > self.patience.silence_s / _PARTS:
             return "silent"
         return "computing" if device in self._busy else "idle"
 
@@ -122,7 +123,7 @@ class Health:
         return frozenset(self._lost)
 
     def _check(self, device: str, starting: bool) -> None:
-        now, limit_s = time.monotonic(), self._patience.silence_s
+        now, limit_s = time.monotonic(), self.patience.silence_s
         if device not in self._asked:
             if now - self._answered_s[device] >= limit_s / _PARTS:
                 self._ask(device, now)
@@ -159,6 +160,6 @@ class Health:
             return
         self.heard(device)
         (self._busy.add if busy_s > 0 else self._busy.discard)(device)
-        limit_s = self._patience.start_s if starting else self._patience.work_s
+        limit_s = self.patience.start_s if starting else self.patience.work_s
         if busy_s > limit_s:
             self._lost[device] = f"it has computed for {busy_s:.3g} s, and {limit_s:.3g} s is long"

@@ -70,6 +70,11 @@ class Issuer:
         self._tokens = itertools.count()
 
     @property
+    def patience(self) -> Patience:
+        """Bounds of all waits."""
+        return self._patience
+
+    @property
     def meter(self) -> Meter:
         """Counts what ``send`` carries over links; ``take`` waits until all is done."""
         return self._meter

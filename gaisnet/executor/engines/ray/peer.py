@@ -43,6 +43,11 @@ class PeerEngine(Issuer):
         self._names, self._seats = itertools.count(), dict[int, PeerEngine]()
         self._failed = False
 
+    def set_patience(self, patience: Patience) -> None:
+        """Other bounds for all that is waited for from now on."""
+        self._patience = self._health.patience = patience
+        self._seats.clear()  # they have the bounds that they were made with
+
     def meet(self, actors: Mapping[str, Any]) -> None:
         """Other processes stand for the devices from now on."""
         self._actors = dict(actors)

@@ -89,7 +89,7 @@ def arm(engine: RayEngine, *strikes: Strike) -> None:
     import ray
 
     told = {device: [] for device in engine.handles} | {strikes[0].device: list(strikes)}
-    work_s = engine._health._patience.work_s
+    work_s = engine.health.patience.work_s
     asked = [
         engine.handles[device].arm.remote(work_s, *(each.model_dump_json() for each in some))
         for device, some in told.items()

@@ -45,9 +45,7 @@ class StruckProcess(DeviceProcess):
             work_s: How long others may compute for this device.
             strikes: Its own.
         """
-        engine = self._engine
-        engine._patience = replace(engine._patience, work_s=work_s)
-        engine._seats.clear()  # they have the patience that they were made with
+        self._engine.set_patience(replace(self._engine.patience, work_s=work_s))
         self._strikes = [Strike.model_validate_json(each) for each in strikes]
         self._seen, self._old = Watch(), None
 

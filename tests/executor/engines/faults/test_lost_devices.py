@@ -40,10 +40,10 @@ def impatience(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) 
     """Computations that take long are found after seconds, not after an hour."""
     cell, engine = request.node.callspec.params["cell"], request.getfixturevalue("ray_engine")
     if cell.fault == "slow":
-        known = engine._health._patience
+        known = engine.health.patience
         start_s = LOADING_S if cell.phase == "joining" else known.start_s
         impatient = replace(known, work_s=WORK_S, start_s=start_s)
-        monkeypatch.setattr(engine._health, "_patience", impatient)
+        monkeypatch.setattr(engine.health, "patience", impatient)
 
 
 def lost(*outcomes: str) -> list[pytest.ParameterSet]:
