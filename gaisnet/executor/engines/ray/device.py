@@ -17,14 +17,13 @@ from typing import Any
 
 import torch
 from pydantic_core import to_jsonable_python
-from ray.exceptions import RayActorError
 
 from gaisnet.errors import RunError
 from gaisnet.executor.compute import computed
 from gaisnet.executor.conductor import Conductor
 from gaisnet.executor.devicelog import DeviceLog, secrets_of
 from gaisnet.executor.engines.base import Answer, LostDeviceError
-from gaisnet.executor.engines.ray.health import ENDED
+from gaisnet.executor.engines.ray.health import GONE, why_gone
 from gaisnet.executor.engines.ray.messages import (
     DeviceFacts,
     DeviceNews,
@@ -221,8 +220,9 @@ class DeviceProcess:
             laid = Laid(receiver, None, Failure.of(error, self._device, "sending"))
         try:
             await self._hand_over(arrival, receiver, laid)
-        except RayActorError:
-            gone = LostDeviceError(f"device {receiver} is lost: {ENDED}", where=receiver)
+        except GONE as end:
+            told = f"device {receiver} is lost: {why_gone(end)}"
+            gone = LostDeviceError(told, where=receiver)
             laid = Laid(receiver, None, Failure.of(gone, self._device, "sending"))
         except UnreachableError as silence:
             told = f"device {receiver} is lost: {silence}, asked by {self._device}"

@@ -7,15 +7,17 @@ from collections.abc import Collection, Mapping
 from typing import Any, Literal
 
 import ray
-from ray.exceptions import RayActorError, RayError
+from ray.exceptions import OutOfMemoryError, RayActorError, RayError
 
 from gaisnet.executor.engines.base import LostDeviceError
 from gaisnet.executor.engines.ray.patience import Patience
 from gaisnet.schema.watch import DeviceState
 
-__all__ = ["ENDED", "Health"]
+__all__ = ["ENDED", "GONE", "Health", "why_gone"]
 
 ENDED = "its process has ended"
+GONE = (RayActorError, OutOfMemoryError)
+"""What Ray raises where a process is there no more; it ends some itself, when memory is short."""
 
 _LOOK_EVERY_S = 0.2
 """Whoever waits for devices looks so often at least."""
@@ -152,8 +154,8 @@ class Health:
     def _take_answer(self, device: str, ref: Any, starting: bool) -> None:
         try:
             busy_s, self._calls[device] = ray.get(ref, timeout=_LOOK_EVERY_S)
-        except RayActorError:
-            self._lost[device] = ENDED
+        except GONE as error:
+            self._lost[device] = why_gone(error)
             return
         except RayError as error:
             self._lost[device] = f"it cannot be asked: {error}"
@@ -163,3 +165,9 @@ class Health:
         limit_s = self.patience.start_s if starting else self.patience.work_s
         if busy_s > limit_s:
             self._lost[device] = f"it has computed for {busy_s:.3g} s, and {limit_s:.3g} s is long"
+
+
+def why_gone(error: RayError) -> str:
+    """Why a process is there no more, for people; Ray's own words are pages."""
+    short = isinstance(error, OutOfMemoryError)
+    return f"{ENDED}: its machine ran out of memory" if short else ENDED

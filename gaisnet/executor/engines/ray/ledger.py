@@ -8,12 +8,12 @@ from contextlib import contextmanager
 from typing import Any
 
 import ray
-from ray.exceptions import RayActorError, RayError, RayTaskError
+from ray.exceptions import RayError, RayTaskError
 
 from gaisnet.errors import RunError
 from gaisnet.executor.engines.base import LostDeviceError
 from gaisnet.executor.engines.ray.calls import Call
-from gaisnet.executor.engines.ray.health import ENDED, Health
+from gaisnet.executor.engines.ray.health import ENDED, GONE, Health, why_gone
 from gaisnet.executor.engines.ray.messages import Failure, Receipt
 
 __all__ = ["HaltedError", "Ledger"]
@@ -102,8 +102,8 @@ class Ledger:
                 raise RunError(f"{device} has not answered within {limit_s:.3g} s", where=device)
         try:
             return ray.get(ref, timeout=_AT_ONCE_S)
-        except RayActorError as error:
-            self._health.lose(device, ENDED)
+        except GONE as error:
+            self._health.lose(device, why_gone(error))
             self._see_to([device], ())
             raise self._health.error(device) from error
         except RayError as error:
@@ -154,8 +154,8 @@ class Ledger:
             call.receipt = Receipt.model_validate_json(ray.get(call.ref, timeout=_AT_ONCE_S))
         except RayTaskError as error:  # also if it failed because another device ended
             call.receipt = Receipt(failure=Failure.of(error, call.device, call.doing))
-        except RayActorError:
-            self._health.lose(call.device, ENDED)
+        except GONE as error:
+            self._health.lose(call.device, why_gone(error))
             return
         except RayError as error:
             call.receipt = Receipt(failure=Failure.of(error, call.device, call.doing))
