@@ -131,7 +131,7 @@ def admit(session: Session, folder: Path, device: str, hosts: Sequence[str]) -> 
 
 def renew(session: Session, folder: Path, revoked: Sequence[str]) -> None:
     """Make everything anew, without the revoked devices; raises as ``admit``."""
-    if not folder.is_dir():
+    if not os.path.isdir(folder):
         raise UsageError("there is no authority", where=str(folder))
     devices = _authority(folder).renew(revoked)
     session.note(f"bring the new folders to {', '.join(devices) or 'nobody'}, and start all anew")

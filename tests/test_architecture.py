@@ -121,7 +121,8 @@ PUBLIC = {
         "report_html", "run_view", "view",
     },
     "gaisnet.schema.files": {
-        "MAX_FILE_BYTES", "canonical_json", "check_new", "check_writable", "make_folder",
+        "MAX_FILE_BYTES", "canonical_json", "check_new", "check_readable", "check_writable",
+        "make_folder", "output_error",
         "read_bytes", "read_lines", "read_model", "resolve", "sha256_bytes", "sha256_file",
         "write_atomic",
     },

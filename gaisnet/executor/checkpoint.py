@@ -22,10 +22,10 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
-from gaisnet.errors import InputError, MismatchError, OutputError
+from gaisnet.errors import InputError, MismatchError
 from gaisnet.executor.gate import Norms
 from gaisnet.schema.base import Count, Sha256, Strict
-from gaisnet.schema.files import canonical_json, read_model, sha256_bytes, sha256_file
+from gaisnet.schema.files import canonical_json, output_error, read_model, sha256_bytes, sha256_file
 
 __all__ = ["Checkpoint", "CheckpointState", "Checkpoints"]
 
@@ -100,9 +100,7 @@ class Checkpoints:
             temporary.rename(target)
             _sync(self._folder)
         except OSError as error:
-            raise OutputError(
-                f"the checkpoint cannot be written: {error.strerror}", where=str(target)
-            ) from error
+            raise output_error(error, target, "the checkpoint cannot be written") from error
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
         self._prune()

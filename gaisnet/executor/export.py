@@ -14,10 +14,10 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from gaisnet.errors import OutputError
 from gaisnet.executor.aggregate import ModuleState
 from gaisnet.executor.residual import RESIDUAL, is_residual
 from gaisnet.models import FoundationModel, frozen_hashes, load_tunable_state, save_adapter
+from gaisnet.schema.files import output_error
 from gaisnet.schema.model import LoraSpec
 
 __all__ = ["export_adapter", "frozen_sha256", "states_sha256"]
@@ -64,9 +64,7 @@ def export_adapter(model: FoundationModel, state: ModuleState, folder: Path) -> 
         shutil.rmtree(folder, ignore_errors=True)
         temporary.rename(folder)
     except OSError as error:
-        raise OutputError(
-            f"the tuned modules cannot be written: {error.strerror}", where=str(folder)
-        ) from error
+        raise output_error(error, folder, "the tuned modules cannot be written") from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,7 +50,7 @@ class PlanFiles:
     def model_spec(self) -> ModelSpec:
         """The job's model; a source that is a path is taken relative to the job."""
         source = resolve(self.job_path, self.job.model.source)
-        if not source.exists():
+        if not os.path.exists(source):
             return self.job.model
         return self.job.model.model_copy(update={"source": str(source.resolve())})
 
@@ -142,7 +143,7 @@ def check_model(files: PlanFiles, model: FoundationModel) -> None:
 
 def _unchanged(plan_path: Path, file: InputFile, what: str) -> Path:
     path = resolve(plan_path, file.path)
-    if not path.is_file():
+    if not os.path.isfile(path):
         raise MismatchError(
             f"the {what} that the plan was made from is not there",
             where=str(path),

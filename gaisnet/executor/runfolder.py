@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -13,14 +14,9 @@ from typing import TypeVar
 
 from pydantic import BaseModel
 
-from gaisnet.errors import InputError, OutputError, UsageError
-from gaisnet.schema.files import (
-    canonical_json,
-    make_folder,
-    read_lines,
-    read_model,
-    write_atomic,
-)
+from gaisnet.errors import OutputError, UsageError
+from gaisnet.schema.files import canonical_json, make_folder, read_lines, write_atomic
+from gaisnet.schema.manifest import MANIFEST, read_manifest
 from gaisnet.schema.plan import Plan
 from gaisnet.schema.run import Event, RoundMetrics, RunManifest, ServiceMetrics
 from gaisnet.schema.watch import Look, Watcher
@@ -29,7 +25,7 @@ __all__ = ["RunFolder"]
 
 T = TypeVar("T", bound=BaseModel)
 
-_MANIFEST, _METRICS, _EVENTS = "manifest.json", "metrics.jsonl", "events.jsonl"
+_METRICS, _EVENTS = "metrics.jsonl", "events.jsonl"
 _SERVICES, _LOGS = "services.jsonl", "logs"
 
 
@@ -65,7 +61,7 @@ class RunFolder:
 
     def refuse_existing(self) -> None:
         """Raises UsageError if a run is there already."""
-        if (self.path / _MANIFEST).exists():
+        if os.path.exists(self.path / MANIFEST):
             raise UsageError(
                 "there is a run in this folder already",
                 where=str(self.path),
@@ -74,12 +70,7 @@ class RunFolder:
 
     def create(self) -> None:
         """Make the folder; raises OutputError."""
-        try:
-            self.path.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise OutputError(
-                f"the run's folder cannot be made: {error.strerror}", where=str(self.path)
-            ) from error
+        make_folder(self.path)
 
     def reopen(self, rounds_done: int) -> None:
         """Go on after an interruption: lines of rounds that will be run again are dropped, and
@@ -103,10 +94,7 @@ class RunFolder:
         Raises:
             InputError: There is no run here.
         """
-        path = self.path / _MANIFEST
-        if not path.is_file():
-            raise InputError("there is no run in this folder", where=str(self.path))
-        return read_model(path, RunManifest)
+        return read_manifest(self.path)
 
     def write_manifest(self, manifest: RunManifest) -> None:
         """Replace the manifest.
@@ -114,7 +102,7 @@ class RunFolder:
         Raises:
             OutputError: It cannot be written; the old one is untouched.
         """
-        write_atomic(self.path / _MANIFEST, canonical_json(manifest), force=True)
+        write_atomic(self.path / MANIFEST, canonical_json(manifest), force=True)
 
     def metrics(self) -> tuple[RoundMetrics, ...]:
         """Of all rounds so far."""

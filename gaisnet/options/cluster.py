@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from gaisnet.options.common import ComputeChoice
+from gaisnet.options.common import ComputeChoice, PathArgument, PathOption
 
 __all__ = [
     "AuthorityFolder",
@@ -40,7 +40,7 @@ Deadline = Annotated[
     Option("--deadline", min=1.0, help="Seconds that a run has to let the device go."),
 ]
 OwnProfile = Annotated[
-    Path, Option("--profile", help="This device's profile (`gaisnet profile --device-only`).")
+    Path, PathOption("--profile", help="This device's profile (`gaisnet profile --device-only`).")
 ]
 JoinAddress = Annotated[
     str, Option("--address", metavar="HOST:PORT", help="Of the cluster's head.")
@@ -51,7 +51,7 @@ OwnHost = Annotated[
 ]
 Folder = Annotated[
     Path | None,
-    Option("--folder", help="Where the job's relative paths to model and data are looked up."),
+    PathOption("--folder", help="Where the job's relative paths to model and data are looked up."),
 ]
 MemoryLimit = Annotated[
     int | None, Option("--memory-bytes", min=1, help="Limit; else the profile's memory.")
@@ -64,7 +64,7 @@ Inline = Annotated[
     bool, Option("--inline", help="For links with latency, on every device: no object store.")
 ]
 Credentials = Annotated[
-    Path | None, Option("--credentials", help="The device's folder that `gaisnet certs` made.")
+    Path | None, PathOption("--credentials", help="The device's folder that `gaisnet certs` made.")
 ]
 JoinInsecure = Annotated[
     bool, Option("--insecure", help="Without authentication: whoever reaches it runs code here.")
@@ -72,11 +72,11 @@ JoinInsecure = Annotated[
 
 PlanToCheck = Annotated[
     Path | None,
-    Option("--plan", help="The plan whose devices are looked at: here, or with --address."),
+    PathOption("--plan", help="The plan whose devices are looked at: here, or with --address."),
 ]
 
 AuthorityFolder = Annotated[
-    Path, Argument(metavar="FOLDER", help="The authority's; it is made if there is none.")
+    Path, PathArgument(metavar="FOLDER", help="The authority's; it is made if there is none.")
 ]
 Hosts = Annotated[
     list[str] | None, Option("--host", help="Address or name of the device; may be repeated.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -14,6 +15,8 @@ __all__ = [
     "Force",
     "Form",
     "Output",
+    "PathArgument",
+    "PathOption",
     "Quiet",
     "Seed",
     "Version",
@@ -22,13 +25,17 @@ __all__ = [
 ]
 
 Option = typer.Option
+PathOption = partial(typer.Option, readable=False)
+"""An option that names a file or folder: whoever reads it says what is wrong, and where."""
+PathArgument = partial(typer.Argument, readable=False)
+"""The same of an argument."""
 
 Form = Annotated[
     Literal["text", "json"],
     Option("--format", help="What standard output gets: tables, or one JSON document."),
 ]
 Quiet = Annotated[bool, Option("--quiet", "-q", help="No tables and no progress.")]
-Output = Annotated[Path | None, Option("--output", "-o", help="File to write.")]
+Output = Annotated[Path | None, PathOption("--output", "-o", help="File to write.")]
 Force = Annotated[bool, Option("--force", help="Overwrite the file if it exists.")]
 MAX_SEED = 2**63 - 1
 """The largest integer that files hold."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from gaisnet.errors import UsageError
+from gaisnet.options.common import PathArgument, PathOption
 
 if TYPE_CHECKING:
     from gaisnet.schema.plan import Slack
@@ -31,7 +32,7 @@ __all__ = [
 
 Option, Argument = typer.Option, typer.Argument
 
-JobFile = Annotated[Path | None, Argument(metavar="JOB", help="The job file.")]
+JobFile = Annotated[Path | None, PathArgument(metavar="JOB", help="The job file.")]
 Scheme = Annotated[
     Literal["hfsl", "fl", "sl", "sfl-v1", "sfl-v2", "central"] | None,
     Option("--scheme", help="Instead of the job's."),
@@ -64,11 +65,11 @@ Explain = Annotated[
 ]
 Diff = Annotated[
     tuple[Path, Path] | None,
-    Option("--diff", metavar="PLAN PLAN", help="Show what differs between two plans."),
+    PathOption("--diff", metavar="PLAN PLAN", help="Show what differs between two plans."),
 ]
 Replan = Annotated[
     Path | None,
-    Option("--replan", metavar="PLAN", help="Go on with this plan without devices --lost."),
+    PathOption("--replan", metavar="PLAN", help="Go on with this plan without devices --lost."),
 ]
 Lost = Annotated[
     str | None, Option("--lost", metavar="DEVICES", help="Devices that are gone: a,b,c.")

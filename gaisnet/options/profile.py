@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from gaisnet.options.common import ComputeChoice
+from gaisnet.options.common import ComputeChoice, PathOption
 
 __all__ = [
     "AsDevice",
@@ -84,27 +84,31 @@ AsDevice = Annotated[
 ]
 FromProfile = Annotated[
     Path | None,
-    Option("--from", metavar="PROFILE", help="With --as: a profile made before; measure nothing."),
+    PathOption(
+        "--from", metavar="PROFILE", help="With --as: a profile made before; measure nothing."
+    ),
 ]
 Calibration = Annotated[
     bool, Option("--calibration", help="Only time one whole step here, for --calibrate elsewhere.")
 ]
 Calibrate = Annotated[
     Path | None,
-    Option("--calibrate", metavar="STEP", help="With --as: a step timed there by --calibration."),
+    PathOption(
+        "--calibrate", metavar="STEP", help="With --as: a step timed there by --calibration."
+    ),
 ]
 Leakage = Annotated[
     bool, Option("--leakage", help="Attack every cut, on the samples of --data: what leaks there.")
 ]
 Data = Annotated[
-    Path | None, Option("--data", help="Safetensors file with the model's inputs and labels.")
+    Path | None, PathOption("--data", help="Safetensors file with the model's inputs and labels.")
 ]
 LeakageSamples = Annotated[
     int, Option("--leakage-samples", min=8, help="How many of its samples to use at most.")
 ]
 Compare = Annotated[
     tuple[Path, Path] | None,
-    Option("--compare", metavar="A B", help="Show two profiles side by side; measure nothing."),
+    PathOption("--compare", metavar="A B", help="Show two profiles side by side; measure nothing."),
 ]
 Listen = Annotated[
     str | None,

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from gaisnet.options.common import ComputeChoice
+from gaisnet.options.common import ComputeChoice, PathArgument, PathOption
 
 __all__ = [
     "Address",
@@ -27,12 +27,13 @@ __all__ = [
 
 Option, Argument = typer.Option, typer.Argument
 
-PlanFile = Annotated[Path | None, Argument(metavar="PLAN", help="The plan file.")]
+PlanFile = Annotated[Path | None, PathArgument(metavar="PLAN", help="The plan file.")]
 RunFolder = Annotated[
-    Path | None, Option("--output", "-o", help="The run's folder; else NAME-run beside the plan.")
+    Path | None,
+    PathOption("--output", "-o", help="The run's folder; else NAME-run beside the plan."),
 ]
 Resume = Annotated[
-    Path | None, Option("--resume", metavar="RUN", help="Go on with the run in this folder.")
+    Path | None, PathOption("--resume", metavar="RUN", help="Go on with the run in this folder.")
 ]
 Engine = Annotated[
     Literal["local", "ray"],
@@ -72,6 +73,6 @@ OnLoss = Annotated[
 ]
 Rounds = Annotated[int | None, Option("--rounds", min=1, help="How many; else the job's.")]
 Subject = Annotated[
-    Path, Argument(metavar="PROFILE|PLAN|RUN", help="A profile, a plan, or a run's folder.")
+    Path, PathArgument(metavar="PROFILE|PLAN|RUN", help="A profile, a plan, or a run's folder.")
 ]
-PageFile = Annotated[Path | None, Option("--output", "-o", help="HTML file to write.")]
+PageFile = Annotated[Path | None, PathOption("--output", "-o", help="HTML file to write.")]

@@ -7,6 +7,8 @@ from typing import Annotated, Literal
 
 import typer
 
+from gaisnet.options.common import PathOption
+
 __all__ = [
     "Calibrate",
     "CalibrationFile",
@@ -25,7 +27,9 @@ Option = typer.Option
 
 Calibrate = Annotated[
     Path | None,
-    Option("--calibrate", metavar="RUN", help="Fit the job's figures to this run; plan nothing."),
+    PathOption(
+        "--calibrate", metavar="RUN", help="Fit the job's figures to this run; plan nothing."
+    ),
 ]
 Clock = Annotated[
     Literal["virtual", "wall"] | None,
@@ -33,7 +37,9 @@ Clock = Annotated[
 ]
 CalibrationFile = Annotated[
     Path | None,
-    Option("--calibration", metavar="FILE", help="Plan with figures that --calibrate has fitted."),
+    PathOption(
+        "--calibration", metavar="FILE", help="Plan with figures that --calibrate has fitted."
+    ),
 ]
 TimeLimit = Annotated[
     float | None,
@@ -65,9 +71,9 @@ Study = Annotated[
     str | None, Option("--study", help="Name in the storage; else the job's. It goes on there.")
 ]
 FrontFile = Annotated[
-    Path | None, Option("--front", metavar="FILE", help="File to write a search's front to.")
+    Path | None, PathOption("--front", metavar="FILE", help="File to write a search's front to.")
 ]
 FrontFolder = Annotated[
     Path | None,
-    Option("--front-dir", metavar="DIR", help="Folder to write every plan of a front to."),
+    PathOption("--front-dir", metavar="DIR", help="Folder to write every plan of a front to."),
 ]

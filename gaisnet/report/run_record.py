@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,9 +11,9 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel
 
-from gaisnet.errors import InputError
 from gaisnet.schema.files import read_lines, read_model, resolve
 from gaisnet.schema.fleet import Fleet
+from gaisnet.schema.manifest import MANIFEST, read_manifest
 from gaisnet.schema.plan import Plan
 from gaisnet.schema.run import Event, LinkTraffic, RoundMetrics, RunManifest, ServiceMetrics
 
@@ -83,11 +84,8 @@ def read_run(folder: Path) -> RunRecord:
     Raises:
         InputError: There is no run in the folder, or a file of it is malformed.
     """
-    path = folder / "manifest.json"
-    if not path.is_file():
-        raise InputError("there is no run in this folder", where=str(folder))
-    manifest = read_model(path, RunManifest)
-    plan_path = resolve(path, manifest.plan_path)
+    manifest = read_manifest(folder)
+    plan_path = resolve(folder / MANIFEST, manifest.plan_path)
     plan = read_model(plan_path, Plan) if plan_path.is_file() else None
     return RunRecord(
         folder=folder,
@@ -108,7 +106,7 @@ def _tiers(plan: Plan | None, plan_path: Path) -> dict[str, str]:
     if plan is None:
         return {}
     path = resolve(plan_path, plan.inputs.fleet.path)
-    if not path.is_file():
+    if not os.path.isfile(path):
         return {}
     return {device.id: device.tier for device in read_model(path, Fleet).devices}
 

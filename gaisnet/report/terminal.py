@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from rich.console import RenderableType
@@ -27,7 +28,7 @@ def read_subject(path: Path) -> Front | Profile | Plan | RunRecord:
     Raises:
         InputError: It is none of them, or malformed.
     """
-    if path.is_dir():
+    if os.path.isdir(path):
         return read_run(path)
     fields = _top_fields(path)
     if "points" in fields:

@@ -21,8 +21,10 @@ __all__ = [
     "MAX_FILE_BYTES",
     "canonical_json",
     "check_new",
+    "check_readable",
     "check_writable",
     "make_folder",
+    "output_error",
     "read_bytes",
     "read_lines",
     "read_model",
@@ -120,12 +122,28 @@ def read_bytes(path: StrPath, limit_bytes: int = MAX_FILE_BYTES) -> bytes:
         ) from error
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
-        raise InputError(f"the file cannot be read: {reason}", where=where) from error
+        raise InputError(
+            f"the file cannot be read: {reason}", where=where, hint="check who may read it"
+        ) from error
     if len(data) > limit_bytes:
         raise InputError(
             f"the file is larger than {limit_bytes} bytes", where=where, hint="check the path"
         )
     return data
+
+
+def check_readable(path: StrPath, *, hint: str) -> None:
+    """Refuses a file that a library would misname: safetensors calls any of these missing.
+
+    Raises:
+        InputError: It is missing, a folder, or not to be read by this user.
+    """
+    if os.path.isdir(path):
+        raise InputError("this is a folder, not a file", where=str(path), hint=hint)
+    if not os.path.exists(path):
+        raise InputError("there is no such file", where=str(path), hint=hint)
+    if not os.access(path, os.R_OK):
+        raise InputError("the file cannot be read: Permission denied", where=str(path), hint=hint)
 
 
 def _decode(data: bytes, path: Path) -> str:
@@ -203,9 +221,7 @@ def make_folder(path: StrPath) -> None:
     try:
         Path(path).mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise OutputError(
-            f"the folder cannot be made: {error.strerror}", where=str(path)
-        ) from error
+        raise output_error(error, path, "the folder cannot be made") from error
 
 
 def write_atomic(path: StrPath, data: bytes | str, *, force: bool = False) -> None:
@@ -231,7 +247,7 @@ def write_atomic(path: StrPath, data: bytes | str, *, force: bool = False) -> No
         else:
             _replace(target, content)
     except OSError as error:
-        raise _output_error(error, path) from error
+        raise output_error(error, path) from error
 
 
 def _replace(target: Path, content: bytes) -> None:
@@ -269,10 +285,13 @@ _HINTS = {
     errno.EACCES: "write to a folder that you may write to",
     errno.EPERM: "write to a folder that you may write to",
     errno.EROFS: "the disk is read-only: write to another one",
+    errno.EEXIST: "name another one: a file has this name",
+    errno.ENOTDIR: "name another one: a file stands where a folder would have to",
     errno.ENAMETOOLONG: "use a shorter name",
 }
 
 
-def _output_error(error: OSError, path: StrPath) -> OutputError:
+def output_error(error: OSError, path: StrPath, what: str = "cannot write") -> OutputError:
+    """What the system said of a result that it did not take, with what to do about it."""
     hint = _HINTS.get(error.errno or 0)
-    return OutputError(f"cannot write: {error.strerror}", where=str(path), hint=hint)
+    return OutputError(f"{what}: {error.strerror}", where=str(path), hint=hint)

@@ -20,7 +20,8 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
-from gaisnet.errors import OutputError, SecurityError, UsageError
+from gaisnet.errors import SecurityError, UsageError
+from gaisnet.schema.files import output_error
 from gaisnet.security.certificates import (
     device_certificate,
     hosts_of,
@@ -67,7 +68,7 @@ class Authority:
             SecurityError: The authority's own files are damaged.
         """
         _check_names(device, hosts)
-        if not (self._folder / _CA_KEY).exists():
+        if not os.path.exists(self._folder / _CA_KEY):
             self._found()
         target = self._folder / device
         ca = self._certificate(self._folder / CA)
@@ -79,7 +80,7 @@ class Authority:
             _write(target / CA, (self._folder / CA).read_bytes(), mode=0o644)
             _write(target / TOKEN, (self._folder / TOKEN).read_bytes())
         except OSError as error:
-            raise OutputError(f"cannot write: {error.strerror}", where=str(target)) from error
+            raise output_error(error, target) from error
         return target
 
     def devices(self) -> tuple[str, ...]:
@@ -123,7 +124,7 @@ class Authority:
             _write(self._folder / CA, pem(certificate), mode=0o644)
             _write(self._folder / _CA_KEY, pem_of_key(key))
         except OSError as error:
-            raise OutputError(f"cannot write: {error.strerror}", where=str(self._folder)) from error
+            raise output_error(error, self._folder) from error
 
     def _key(self) -> ec.EllipticCurvePrivateKey:
         path = self._folder / _CA_KEY

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import stat
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -50,7 +51,7 @@ def read_credentials(folder: Path) -> Credentials:
         SecurityError: One is missing, or others can read a secret.
     """
     for name in (CERTIFICATE, KEY, CA, TOKEN):
-        if not (folder / name).is_file():
+        if not os.path.isfile(folder / name):
             raise SecurityError(
                 f"the credentials lack {name}",
                 where=str(folder),

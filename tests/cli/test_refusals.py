@@ -256,6 +256,42 @@ def test_where_nothing_can_be_told_the_exit_code_still_tells(bench: Path) -> Non
     assert (bench / "new.json").exists()
 
 
+@pytest.mark.skipif(
+    os.geteuid() == 0 and shutil.which("setpriv") is None, reason="root may read everything"
+)
+@pytest.mark.parametrize(
+    ("locked", "arguments", "code", "words"),
+    [
+        ("job.yaml", ("plan", "job.yaml", "-o", "new"), 10, "job.yaml: the file cannot be read"),
+        ("fleet.yaml", ("plan", "job.yaml", "-o", "new"), 10, "fleet.yaml: the file cannot be"),
+        ("phone.safetensors", ("execute", "plan.json", "-o", "new"), 10, "Permission denied"),
+        ("away", ("report", "away/run"), 10, "Permission denied"),
+        ("away", ("execute", "--resume", "away"), 10, "no run in this folder"),
+        ("away", ("execute", "plan.json", "-o", "away/run"), 15, "Permission denied"),
+        ("away", ("plan", "job.yaml", "-o", "away/new"), 15, "Permission denied"),
+        ("away", ("certs", "away", "--device", "phone"), 15, "Permission denied"),
+    ],
+)
+def test_what_may_not_be_read_or_written_is_told(
+    bench: Path, locked: str, arguments: tuple[str, ...], code: int, words: str
+) -> None:
+    (bench / "away").mkdir()
+    nobody = ["setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups"]
+    if os.geteuid() == 0:
+        for path in (bench, *bench.rglob("*")):
+            os.chown(path, 65534, 65534)
+        for folder in (bench.parent, bench.parent.parent, bench.parent.parent.parent):
+            folder.chmod(0o755)
+    (bench / locked).chmod(0)
+    done = subprocess.run(
+        [*(nobody if os.geteuid() == 0 else []), *command(*arguments)],
+        cwd=bench, env=ENVIRONMENT, capture_output=True, text=True, check=False, timeout=100,
+    )  # fmt: skip
+    (bench / locked).chmod(0o755)
+    refused(Answer(done.returncode, done.stdout, done.stderr), code, words)
+    nothing_written(bench, "new")
+
+
 def test_closed_streams_hinder_nobody(bench: Path) -> None:
     script = 'exec "$0" "$@" <&- >&- 2>&-'
     for arguments in (("plan", "job.yaml", "-o", "new.json"), ("report", "plan.json")):

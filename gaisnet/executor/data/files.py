@@ -12,6 +12,7 @@ from gaisnet.errors import InputError
 from gaisnet.executor.data.expect import IGNORED_LABEL, DataFormat, Use, check_tensors
 from gaisnet.executor.data.shard import Shard
 from gaisnet.executor.data.text import tokenise_file
+from gaisnet.schema.files import check_readable
 
 __all__ = ["load_shard"]
 
@@ -57,9 +58,7 @@ def load_shard(
 
 
 def _read(path: Path, form: DataFormat, use: Use, tokens: int | None) -> dict[str, Tensor]:
-    if not path.is_file():
-        what = "this is a folder, not a file" if path.is_dir() else "there is no such file"
-        raise InputError(what, where=str(path), hint="correct the data's path")
+    check_readable(path, hint="correct the data's path")
     if path.suffix == ".jsonl":
         return tokenise_file(path, form, use, tokens)
     try:

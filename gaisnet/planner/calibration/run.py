@@ -15,6 +15,7 @@ from gaisnet.planner.inputs import Inputs, read_inputs
 from gaisnet.planner.predict import predict_round
 from gaisnet.planner.routing import FINE_TUNING
 from gaisnet.schema.files import read_lines, read_model, resolve
+from gaisnet.schema.manifest import MANIFEST, read_manifest
 from gaisnet.schema.plan import Plan
 from gaisnet.schema.run import RoundMetrics, RunManifest
 from gaisnet.schema.run_calibration import Calibration, Times
@@ -81,13 +82,10 @@ def _cost(inputs: Inputs, plan: Plan) -> CostModel:
 
 
 def _read_run(folder: Path) -> tuple[RunManifest, tuple[RoundMetrics, ...], Plan]:
-    path = folder / "manifest.json"
-    if not path.is_file():
-        raise InputError("there is no run in this folder", where=str(folder))
-    manifest = read_model(path, RunManifest)
+    manifest = read_manifest(folder)
     metrics = folder / "metrics.jsonl"
     rounds = read_lines(metrics, RoundMetrics) if metrics.is_file() else ()
-    return manifest, rounds, read_model(resolve(path, manifest.plan_path), Plan)
+    return manifest, rounds, read_model(resolve(folder / MANIFEST, manifest.plan_path), Plan)
 
 
 def _check(inputs: Inputs, plan: Plan, rounds: Sequence[RoundMetrics], folder: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -65,7 +66,7 @@ def _storage(storage: str | None) -> Any:
     from optuna.storages.journal import JournalFileBackend
 
     path = Path(storage.removeprefix(JOURNAL))
-    if not path.name or not path.parent.is_dir():
+    if not path.name or not os.path.isdir(path.parent):
         raise UsageError(f"there is no folder {path.parent}", where=storage)
     return JournalStorage(JournalFileBackend(str(path)))
 

@@ -15,6 +15,7 @@ from torch import Tensor
 from gaisnet.errors import InputError
 from gaisnet.models import FoundationModel
 from gaisnet.models.inputs import text_config
+from gaisnet.schema.files import check_readable
 
 __all__ = ["LEAST_SAMPLES", "DataSample", "read_sample"]
 
@@ -71,8 +72,7 @@ def read_sample(path: Path, model: FoundationModel, most: int) -> DataSample:
 
 
 def _read(path: Path, most: int) -> dict[str, Tensor]:
-    if not path.is_file():
-        raise InputError("there is no such file", where=str(path), hint="correct --data")
+    check_readable(path, hint="correct --data")
     try:
         with safe_open(path, framework="pt") as file:
             return {name: _first(file, name, most) for name in file.keys()}  # noqa: SIM118
