@@ -1,11 +1,12 @@
 """The engine ray on this machine, beside what it is built on and beside the embedded engine.
 
-Messages of 1.2 MB between two devices' processes against bare calls between two of Ray's actors
-with the same NumPy array (beside them, actors that are asynchronous, as a device has to be to
-answer while it computes); and a step of split fine-tuning (ViT-Base geometry, LoRA, batch 8, four
-stages under u_shape) on ray against the embedded engine, one thread each. Beside them the floor:
-the same payload over gloo and over raw TCP, and the same stages in three processes over gloo alone.
-All sides alternate in one run, so that contention touches them alike; wall time, medians.
+Messages of 1.2 and 0.3 MB between two devices' processes against bare calls between two of Ray's
+actors with the same NumPy array (beside them, actors that are asynchronous, as a device has to be
+to answer while it computes); and a step of split fine-tuning (ViT-Base geometry, LoRA, batch 8,
+four stages under u_shape) on ray against the embedded engine, one thread each. Beside them the
+floor: the same payload over gloo and over raw TCP, and the same stages in three processes over
+gloo alone. All sides alternate in one run, so that contention touches them alike; wall time,
+medians.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from gaisnet.executor.engines import Engine, LocalEngine, make_engine
 
 DEVICES = ("one", "owner", "server", "two")
 MESSAGE_BYTES, MESSAGE_TARGET, STEP_TARGET = 1_200_000, 1.2, 1.15
+SMALL_MESSAGE_BYTES = 300_000
 _MESSAGES, _TURNS = 10, 10
 """Messages that a side has in a turn, and turns for each repeat of the step, which takes longer."""
 
@@ -47,13 +49,14 @@ def measure(*, repeats: int = 7) -> Iterator[tuple[str, dict[str, float]]]:
     torch.set_num_threads(1)
     engine: Any = make_engine("ray", DEVICES)
     try:
-        yield f"message of {MESSAGE_BYTES} bytes", _message(engine, repeats)
+        for size in (MESSAGE_BYTES, SMALL_MESSAGE_BYTES):
+            yield f"message of {size} bytes", _message(engine, size, repeats)
         yield "step of 4 stages", _step(engine, repeats)
     finally:
         engine.close()
 
 
-def _message(engine: Any, repeats: int) -> dict[str, float]:
+def _message(engine: Any, size: int, repeats: int) -> dict[str, float]:
     import ray
 
     pairs = [
@@ -61,11 +64,11 @@ def _message(engine: Any, repeats: int) -> dict[str, float]:
         for kind in (_Bare, _BareAsynchronous)
     ]
     sides: list[list[float]] = [[] for _ in range(5)]
-    with TcpEcho(MESSAGE_BYTES) as echo, GlooPair(MESSAGE_BYTES) as gloo:
+    with TcpEcho(size) as echo, GlooPair(size) as gloo:
         for _ in range(_TURNS * repeats + 1):
-            sides[0] += engine.time_link("one", "two", MESSAGE_BYTES, times=_MESSAGES)
+            sides[0] += engine.time_link("one", "two", size, times=_MESSAGES)
             for taken, (sender, receiver) in zip(sides[1:3], pairs, strict=True):
-                taken += ray.get(sender.time.remote(receiver, MESSAGE_BYTES, _MESSAGES))
+                taken += ray.get(sender.time.remote(receiver, size, _MESSAGES))
             sides[3] += gloo.time(_MESSAGES)
             sides[4] += echo.time(_MESSAGES)
     for each in (actor for pair in pairs for actor in pair):

@@ -30,6 +30,10 @@ FOLDER_VARIABLE = "GAISNET_FOLDER"
 COMPUTE_VARIABLE = "GAISNET_COMPUTE"
 """Environment variable with what a device computes on, ``cpu`` or ``cuda``, whatever is planned."""
 
+_SMALL_BYTES = 512 * 1024
+"""Frames up to this travel within calls even on one machine: what they cost grows faster with their
+size than in an object store, but begins at less. The two meet at some 650 kB; Ray's own choice is
+100 KiB."""
 _INLINE_BYTES, _INLINE_ALL_BYTES = 64_000_000, 256_000_000
 
 
@@ -37,8 +41,8 @@ def settings(*, inline: bool = False) -> dict[str, str]:
     """Environment variables that Ray reads.
 
     Args:
-        inline: Frames travel within calls instead of through the nodes' object stores: faster
-            over links with latency, slower within a machine.
+        inline: All frames travel within calls instead of through the nodes' object stores, not
+            only small ones: faster over links with latency, slower within a machine.
     """
     found = {
         "RAY_USAGE_STATS_ENABLED": "0",
@@ -52,9 +56,9 @@ def settings(*, inline: bool = False) -> dict[str, str]:
         "RAY_health_check_failure_threshold": "3",
         # Devices choose their accelerators themselves.
         "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+        "RAY_max_direct_call_object_size": str(_INLINE_BYTES if inline else _SMALL_BYTES),
     }
     if inline:
-        found["RAY_max_direct_call_object_size"] = str(_INLINE_BYTES)
         found["RAY_task_rpc_inlined_bytes_limit"] = str(_INLINE_ALL_BYTES)
     return found
 

@@ -5,27 +5,28 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
+from concurrent.futures import Future
 from typing import Any
 
 import pytest
 
 from gaisnet.executor.engines.ray.reach import UnreachableError, answered
 
-Ask = Callable[[], "asyncio.Future[Any]"]
+Ask = Callable[[], Future[Any]]
 SILENCE_S, LONG_S = 0.2, 30.0
 
 
-def alive() -> asyncio.Future[Any]:
-    future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+def alive() -> Future[Any]:
+    future: Future[Any] = Future()
     future.set_result((0.0, 0))
     return future
 
 
-def silent() -> asyncio.Future[Any]:
-    return asyncio.get_running_loop().create_future()
+def silent() -> Future[Any]:
+    return Future()
 
 
-def failed() -> asyncio.Future[Any]:
+def failed() -> Future[Any]:
     future = silent()
     future.set_exception(ConnectionError("its process has ended"))
     return future
@@ -46,7 +47,7 @@ def test_what_takes_long_is_waited_for_while_the_device_answers():
 
 
 def test_a_device_that_does_it_at_once_is_not_asked_besides():
-    def asked() -> asyncio.Future[Any]:
+    def asked() -> Future[Any]:
         raise AssertionError("a message more for each frame")
 
     wait(asked, done_after_s=0.0)
@@ -58,9 +59,9 @@ def test_a_silent_device_is_unreachable():
 
 
 def test_an_answer_that_comes_late_begins_the_count_anew():
-    asked: list[asyncio.Future[Any]] = []
+    asked: list[Future[Any]] = []
 
-    def late() -> asyncio.Future[Any]:
+    def late() -> Future[Any]:
         asked.append(silent())
         asyncio.get_running_loop().call_later(SILENCE_S / 2, asked[-1].set_result, (0.0, 0))
         return asked[-1]
@@ -82,7 +83,7 @@ def test_it_does_not_take_longer_than_its_limit_either():
 def test_a_device_that_was_itself_stopped_does_not_take_others_for_silent():
     """It answers a part later, as soon as this loop takes that in."""
 
-    def stopped() -> asyncio.Future[Any]:
+    def stopped() -> Future[Any]:
         future = silent()
         loop = asyncio.get_running_loop()
         loop.call_later(SILENCE_S / 4, time.sleep, 3 * SILENCE_S)

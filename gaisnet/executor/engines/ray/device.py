@@ -264,8 +264,8 @@ class DeviceProcess:
     async def _taken(self, peer: Any, sent: Any) -> None:
         """Wait until another device has taken something in; raises as ``reach.answered``."""
         await answered(
-            asyncio.wrap_future(sent.future()),
-            lambda: asyncio.wrap_future(peer.pulse.remote().future()),
+            sent.future(),
+            lambda: peer.pulse.remote().future(),
             self._silence_s,
             self._frame_limit_s,
         )

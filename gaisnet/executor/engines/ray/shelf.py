@@ -45,8 +45,9 @@ class Shelf:
         Raises:
             RunError: It has not come in time.
         """
+        place = self._place(token)
         try:
-            return await asyncio.wait_for(self._place(token), self._limit_s)
+            return place.result() if place.done() else await asyncio.wait_for(place, self._limit_s)
         except TimeoutError:
             raise RunError(f"a frame has not come within {self._limit_s:.3g} s") from None
         finally:
