@@ -90,8 +90,9 @@ def connect(address: str, devices: Iterable[str]) -> frozenset[str]:
         SecurityError: It does not take what this device shows.
         MismatchError: A device has not joined it.
     """
+    host = head_address(address)
     check_unused()
-    knock(*head_address(address), os.environ)
+    knock(*host, os.environ)
     _leave_stdout_alone()
     try:
         ray.init(address=address, configure_logging=False, log_to_driver=False)
