@@ -34,9 +34,7 @@ EXPLAINED = {
         "a computation; whoever asked for it gives the device up when it takes too long",
     "nodes/node.py: self._process.communicate()":
         "a node runs until its user ends it",
-    "executor/engines/ray/reach.py: asked.exception()": "asyncio's: it raises rather than waits",
-    "executor/engines/ray/reach.py: asked.result()": "likewise",
-    "executor/engines/ray/reach.py: awaited.result()": "likewise",
+    "executor/engines/ray/shelf.py: place.result()": "asyncio's: it raises rather than waits",
     "heap.py: _lock": "held for two calls of the C library",
     "joining.py: node.wait()": "a node runs until its user ends it",
     "links/listen.py: self._socket.accept()": "it answers whoever asks until its user ends it",
