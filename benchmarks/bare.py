@@ -190,7 +190,7 @@ def _live(
 
 
 def _end_of_pair(rank: int, payload_bytes: int) -> Callable[[int], object]:
-    payload, answer = torch.zeros(payload_bytes, dtype=torch.uint8), torch.zeros(1)
+    payload, answer = (torch.zeros(size, dtype=torch.uint8) for size in (payload_bytes, 1))
 
     def ask(times: int) -> list[float]:
         taken = []

@@ -12,18 +12,16 @@ medians.
 from __future__ import annotations
 
 import argparse
-import random
-import statistics
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from benchmarks.alternate import alternate
+from benchmarks.alternate import alternate, in_turns
 from benchmarks.bare import GlooPair, GlooPipeline, TcpEcho
 from benchmarks.executor import make_model, make_shard, split_step
 from gaisnet.executor.engines import Engine, LocalEngine, make_engine
@@ -72,7 +70,7 @@ def _message(engine: Any, size: int, repeats: int) -> dict[str, float]:
             lambda: gloo.time(_MESSAGES),
             lambda: echo.time(_MESSAGES),
         ]
-        found = _in_turns(sides, _TURNS * repeats)
+        found = in_turns(sides, _TURNS * repeats)
     for each in (actor for pair in pairs for actor in pair):
         ray.kill(each)
     return {
@@ -91,20 +89,6 @@ def _time(sender: Any, receiver: Any, size: int) -> list[float]:
 
     taken: list[float] = ray.get(sender.time.remote(receiver, size, _MESSAGES))
     return taken
-
-
-def _in_turns(sides: Sequence[Callable[[], list[float]]], turns: int) -> list[float]:
-    """Median of each side. Their order is another one in every turn: after raw TCP, Ray's daemons,
-    which three sides share, are asleep, and whoever comes first wakes them for the next. The first
-    turn of all warms them up."""
-    taken: list[list[float]] = [[] for _ in sides]
-    order, chance = list(range(len(sides))), random.Random(0)
-    for turn in range(turns + 1):
-        chance.shuffle(order)
-        for side in order:
-            seconds = sides[side]()
-            taken[side] += seconds if turn > 0 else []
-    return [statistics.median(each) for each in taken]
 
 
 def _step(engine: Engine, repeats: int) -> dict[str, float]:

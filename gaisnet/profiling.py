@@ -20,16 +20,9 @@ if TYPE_CHECKING:
 __all__ = [
     "Carried",
     "calibrate",
-    "compare",
-    "deliver",
-    "leakage_sample",
-    "link",
-    "listen",
-    "measure",
     "prepare",
     "profile",
     "show_other",
-    "show_presets",
 ]
 
 
@@ -37,19 +30,19 @@ def show_other(session: Session, other: Other, force: bool) -> None:
     """What is asked for instead of a profile of a model or of this device.
 
     Raises:
-        GaisnetError: See ``listen``, ``compare`` and ``link``.
+        GaisnetError: See ``_listen``, ``_compare`` and ``_link``.
     """
     if other.listen is not None:
-        listen(session, other.listen, other.insecure)
+        _listen(session, other.listen, other.insecure)
     elif other.compare is not None:
-        compare(session, other.compare, other.output, force)
+        _compare(session, other.compare, other.output, force)
     elif other.link is not None:
-        link(session, other.link, other.output, force)
+        _link(session, other.link, other.output, force)
     else:
-        show_presets(session)
+        _show_presets(session)
 
 
-def show_presets(session: Session) -> None:
+def _show_presets(session: Session) -> None:
     """The catalogue of devices."""
     from gaisnet.report import preset_table
     from gaisnet.schema.catalogue import preset, preset_names
@@ -78,15 +71,15 @@ def profile(
     """
     made = carried.source
     if made is None:
-        made = measure(session, spec, tunable, settings, leakage_sample(spec, sample))
+        made = _measure(session, spec, tunable, settings, _leakage_sample(spec, sample))
     if carried.device is not None:
         from gaisnet.extrapolation import extrapolate_profile
 
         made = extrapolate_profile(made, carried.device, carried.step)
-    deliver(session, made, output, force)
+    _deliver(session, made, output, force)
 
 
-def leakage_sample(spec: ModelSpec | None, sample: Sample) -> DataSample | None:
+def _leakage_sample(spec: ModelSpec | None, sample: Sample) -> DataSample | None:
     """The samples to measure leakage on, checked before anything is measured.
 
     Raises:
@@ -100,7 +93,7 @@ def leakage_sample(spec: ModelSpec | None, sample: Sample) -> DataSample | None:
     return read_profile_sample(sample.data, spec, sample.most)
 
 
-def measure(
+def _measure(
     session: Session,
     spec: ModelSpec | None,
     tunable: TunableSpec,
@@ -207,7 +200,7 @@ def calibrate(
     session.deliver(step, calibration_view(step), output, force=force)
 
 
-def deliver(session: Session, made: Profile, output: Path | None, force: bool) -> None:
+def _deliver(session: Session, made: Profile, output: Path | None, force: bool) -> None:
     """Write and show a profile.
 
     Raises:
@@ -219,7 +212,7 @@ def deliver(session: Session, made: Profile, output: Path | None, force: bool) -
     session.deliver(made, profile_table(made), output, force=force)
 
 
-def compare(session: Session, paths: tuple[Path, Path], output: Path | None, force: bool) -> None:
+def _compare(session: Session, paths: tuple[Path, Path], output: Path | None, force: bool) -> None:
     """Show two profiles side by side.
 
     Raises:
@@ -235,7 +228,7 @@ def compare(session: Session, paths: tuple[Path, Path], output: Path | None, for
     session.deliver(found, comparison_view(found), output, force=force)
 
 
-def listen(session: Session, address: str, insecure: bool) -> None:
+def _listen(session: Session, address: str, insecure: bool) -> None:
     """Be the other end of ``--link`` until interrupted, which is not an error here.
 
     Raises:
@@ -262,7 +255,7 @@ def listen(session: Session, address: str, insecure: bool) -> None:
     session.answer({"address": f"{host}:{port}", "answered": answered})
 
 
-def link(session: Session, address: str, output: Path | None, force: bool) -> None:
+def _link(session: Session, address: str, output: Path | None, force: bool) -> None:
     """Measure the link to where ``--listen`` runs, and print it as ``fleet.yaml`` takes it.
 
     Raises:
@@ -275,7 +268,7 @@ def link(session: Session, address: str, output: Path | None, force: bool) -> No
 
     with session.progress("link") as progress:
         part = measure_link(parse_address(address), progress=progress)
-    deliver(session, Profile(link=part, tool_versions={"gaisnet": __version__}), output, force)
+    _deliver(session, Profile(link=part, tool_versions={"gaisnet": __version__}), output, force)
     session.show("For fleet.yaml, with the devices' own ids:", "", _yaml(part))
 
 

@@ -9,6 +9,7 @@ from gaisnet.options import common as opt
 from gaisnet.options import model as whole
 from gaisnet.options import profile as measured
 from gaisnet.options import profile_groups as groups
+from gaisnet.schema.limits import MAX_WIDTH
 
 if TYPE_CHECKING:
     from gaisnet.schema.model import ModelSpec
@@ -96,7 +97,7 @@ def _settings(
         "optimizer": optimizer,
         "batch_sizes": opt.numbers("--batch-sizes", batch_sizes),
         "tokens": tokens,
-        "ranks": opt.numbers("--ranks", ranks, most=2**16),
+        "ranks": opt.numbers("--ranks", ranks, most=MAX_WIDTH),
         "measure_device": not model_only,
         "seed": seed or 0,
     }

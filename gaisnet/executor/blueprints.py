@@ -88,7 +88,7 @@ class ModelSource(Strict):
         if self.base is None:
             return self.spec
         path = DeviceFile(path=self.spec.source, base=self.base).locate()
-        if not path.exists():  # a name of the hub's
+        if not os.path.exists(path):  # a name of the hub's
             return self.spec
         return self.spec.model_copy(update={"source": str(path.resolve())})
 

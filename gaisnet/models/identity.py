@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from pathlib import Path
 
 from gaisnet.models.foundation import FoundationModel
@@ -21,7 +22,7 @@ def weights_sha256(spec: ModelSpec) -> str | None:
     ``None`` if the weights do not come from a local folder.
     """
     folder = Path(spec.source)
-    if spec.weights != "load" or not folder.is_dir():
+    if spec.weights != "load" or not os.path.isdir(folder):
         return None
     files = sorted(folder.glob("*.safetensors"))
     if not files:

@@ -7,6 +7,7 @@ module could do anything on this machine.
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -216,7 +217,7 @@ def _load_weights(spec: ModelSpec, auto: Any, config: Any, kwargs: dict[str, Any
 
 def _refuse_pickles(spec: ModelSpec) -> None:
     folder = Path(spec.source)
-    if not folder.is_dir() or any(folder.glob("*.safetensors")):
+    if not os.path.isdir(folder) or any(folder.glob("*.safetensors")):
         return
     pickles = sorted(path.name for path in folder.glob("*.bin"))
     found = f"only {pickles[0]}, a pickle, which may run code" if pickles else "no weights"
@@ -255,9 +256,9 @@ def _as_model_error(spec: ModelSpec) -> Iterator[None]:
 def _hint(spec: ModelSpec, error: Exception) -> str:
     if "trust_remote_code" in str(error):
         return "this model needs its author's code, which gaisnet never runs"
-    if isinstance(error, OSError) and not Path(spec.source).exists():
+    if isinstance(error, OSError) and not os.path.exists(spec.source):
         return (
-            "there is no such folder; if it is a hub name, check it and the network "
-            "(HF_HUB_OFFLINE=1 uses the local cache only)"
+            "there is no such folder that you may read; if it is a hub name, check it and the "
+            "network (HF_HUB_OFFLINE=1 uses the local cache only)"
         )
     return "check that the folder holds a model that this version of transformers knows"

@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 import typer
 
 from gaisnet.errors import UsageError
+from gaisnet.schema.limits import MAX_INTEGER
 
 __all__ = [
     "ComputeChoice",
@@ -37,10 +38,8 @@ Form = Annotated[
 Quiet = Annotated[bool, Option("--quiet", "-q", help="No tables and no progress.")]
 Output = Annotated[Path | None, PathOption("--output", "-o", help="File to write.")]
 Force = Annotated[bool, Option("--force", help="Overwrite the file if it exists.")]
-MAX_SEED = 2**63 - 1
-"""The largest integer that files hold."""
 Seed = Annotated[
-    int | None, Option("--seed", min=0, max=MAX_SEED, help="Seed of everything random.")
+    int | None, Option("--seed", min=0, max=MAX_INTEGER, help="Seed of everything random.")
 ]
 
 

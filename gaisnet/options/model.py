@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from gaisnet.errors import UsageError
+from gaisnet.schema.limits import MAX_LABELS, MAX_WIDTH
 
 if TYPE_CHECKING:
     from gaisnet.schema.model import ModelSpec, TunableSpec
@@ -43,7 +44,7 @@ TaskName = Literal["causal_lm", "masked_lm", "sequence_classification", "image_c
                    "audio_classification", "features"]  # fmt: skip
 Task = Annotated[TaskName | None, Option("--task", help="What the head answers.")]
 Labels = Annotated[
-    int | None, Option("--num-labels", min=1, max=2**20, help="Classes of the head.")
+    int | None, Option("--num-labels", min=1, max=MAX_LABELS, help="Classes of the head.")
 ]
 DtypeName = Literal["float32", "bfloat16", "float16"]
 Dtype = Annotated[DtypeName, Option("--dtype", help="Type of the weights.")]
@@ -52,21 +53,23 @@ Attention = Annotated[AttentionName, Option("--attention", help="Which code atte
 RandomWeights = Annotated[bool, Option("--random-weights", help="Do not load the weights.")]
 Kind = Literal["lora", "adapter", "deep_prompt", "bitfit", "head", "full"]
 Tunable = Annotated[Kind, Option("--tunable", help="Which modules are tuned.")]
-Rank = Annotated[int | None, Option("--rank", min=1, max=2**16, help="lora: rank.")]
+Rank = Annotated[int | None, Option("--rank", min=1, max=MAX_WIDTH, help="lora: rank.")]
 Ranks = Annotated[
     str | None,
     Option("--ranks", help="lora: other ranks to count, by commas: `plan --search` may use them."),
 ]
 Alpha = Annotated[
-    int | None, Option("--alpha", min=1, max=2**16, help="lora: scale, times the rank.")
+    int | None, Option("--alpha", min=1, max=MAX_WIDTH, help="lora: scale, times the rank.")
 ]
 Targets = Annotated[
     str | None, Option("--targets", help="lora: names of the modules, by commas; else the usual.")
 ]
-Bottleneck = Annotated[int | None, Option("--bottleneck", min=1, max=2**16, help="adapter: width.")]
+Bottleneck = Annotated[
+    int | None, Option("--bottleneck", min=1, max=MAX_WIDTH, help="adapter: width.")
+]
 PromptTokens = Annotated[
     int | None,
-    Option("--prompt-tokens", min=1, max=2**16, help="deep_prompt: tokens of each block."),
+    Option("--prompt-tokens", min=1, max=MAX_WIDTH, help="deep_prompt: tokens of each block."),
 ]
 HeadTuned = Annotated[
     bool | None,

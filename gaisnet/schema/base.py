@@ -6,6 +6,8 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from gaisnet.schema.limits import ID_PATTERN, MAX_LABELS, MAX_WIDTH
+
 __all__ = [
     "Bytes",
     "BytesFigure",
@@ -40,7 +42,7 @@ class Strict(BaseModel):
     )
 
 
-Identifier = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
+Identifier = Annotated[str, Field(pattern=f"^{ID_PATTERN}$")]
 """A name that is safe as a file name: letters, digits, dot, underscore and hyphen."""
 
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
@@ -53,10 +55,8 @@ ComputeWish = Literal["auto", "cpu", "cuda"]
 Bytes = Annotated[int, Field(ge=0)]
 Count = Annotated[int, Field(ge=0)]
 PositiveCount = Annotated[int, Field(ge=1)]
-Width = Annotated[int, Field(ge=1, le=2**16)]
-"""Of a module that is attached to a model: wider than the layers of any."""
-Labels = Annotated[int, Field(ge=1, le=2**20)]
-"""Classes of a head: more than any has."""
+Width = Annotated[int, Field(ge=1, le=MAX_WIDTH)]
+Labels = Annotated[int, Field(ge=1, le=MAX_LABELS)]
 NonNegative = Annotated[float, Field(ge=0)]
 Positive = Annotated[float, Field(gt=0)]
 BytesFigure = Annotated[int, Field(ge=0, le=10**15)]

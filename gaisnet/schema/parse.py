@@ -12,6 +12,8 @@ from typing import Any, TypeAlias
 
 import yaml
 
+from gaisnet.schema.limits import MAX_INTEGER
+
 __all__ = ["MAX_DEPTH", "MAX_NODES", "Plain", "parse_json", "parse_yaml"]
 
 Plain: TypeAlias = "dict[str, Plain] | list[Plain] | str | int | float | bool | None"
@@ -20,8 +22,6 @@ MAX_DEPTH = 64
 """Deepest nesting; libyaml's composer recurses in C and would crash on hostile input."""
 MAX_NODES = 1_000_000
 """Most values once YAML aliases are written out ("billion laughs")."""
-MAX_INTEGER = 2**63 - 1
-"""Larger integers are not portable JSON, and no figure of ours needs them."""
 
 _FLOAT = re.compile(r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?")
 _SafeLoader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)

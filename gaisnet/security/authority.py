@@ -22,6 +22,7 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from gaisnet.errors import SecurityError, UsageError
 from gaisnet.schema.files import output_error
+from gaisnet.schema.limits import ID_PATTERN
 from gaisnet.security.certificates import (
     device_certificate,
     hosts_of,
@@ -36,8 +37,7 @@ __all__ = ["Authority"]
 _CA_KEY = "ca-key.pem"
 
 
-_DEVICE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
-"""What a fleet's ids are: never a path out of the authority's folder."""
+_DEVICE = re.compile(ID_PATTERN)
 _LABEL = r"[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
 _HOST = re.compile(rf"(?=.{{1,253}}$){_LABEL}(\.{_LABEL})*")
 

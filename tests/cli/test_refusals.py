@@ -270,12 +270,13 @@ def test_where_nothing_can_be_told_the_exit_code_still_tells(bench: Path) -> Non
         ("away", ("execute", "plan.json", "-o", "away/run"), 15, "Permission denied"),
         ("away", ("plan", "job.yaml", "-o", "away/new"), 15, "Permission denied"),
         ("away", ("certs", "away", "--device", "phone"), 15, "Permission denied"),
+        ("away", ("profile", "away/vit", "--no-times", "-o", "new"), 11, "that you may read"),
     ],
 )
 def test_what_may_not_be_read_or_written_is_told(
     bench: Path, locked: str, arguments: tuple[str, ...], code: int, words: str
 ) -> None:
-    (bench / "away").mkdir()
+    shutil.copytree(bench / "vit", bench / "away" / "vit")
     nobody = ["setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups"]
     if os.geteuid() == 0:
         for path in (bench, *bench.rglob("*")):

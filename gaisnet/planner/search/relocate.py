@@ -21,7 +21,7 @@ def relocated(job: Job, here: Path, there: Path) -> Job:
         return Path(os.path.relpath(target, there.parent.resolve())).as_posix()
 
     source = job.model.source
-    if resolve(here, source).exists():
+    if os.path.exists(resolve(here, source)):
         source = moved(source)
     services = tuple(
         service
