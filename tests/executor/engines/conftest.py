@@ -8,7 +8,9 @@ import psutil
 import pytest
 import torch
 
-from gaisnet.executor.engines import Engine, LocalEngine
+from gaisnet.executor.blueprints import ProbeBlueprint
+from gaisnet.executor.engines import Address, Engine, LocalEngine
+from gaisnet.executor.probe import PROBE
 from gaisnet.testing import DEVICES
 
 SILENCE_S = 8.0
@@ -20,8 +22,17 @@ def local_engine() -> LocalEngine:
     return LocalEngine()
 
 
+@pytest.fixture
+def ray_engine(shared_engine: Engine) -> Engine:
+    """All its devices are there, whatever was done to them in the test before."""
+    for device in sorted(shared_engine.watch()):
+        shared_engine.place(Address(device, PROBE), ProbeBlueprint(device=device, run="heal"))
+    shared_engine.settle()
+    return shared_engine
+
+
 @pytest.fixture(scope="session")
-def ray_engine() -> Iterator[Engine]:
+def shared_engine() -> Iterator[Engine]:
     """Its devices can be told to strike themselves; until then they do what all devices do."""
     from gaisnet.nodes.settings import prepare
 

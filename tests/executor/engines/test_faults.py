@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -154,6 +155,16 @@ def test_a_device_that_computes_for_far_too_long_is_lost(ray_engine: RayEngine):
             impatient.settle()
     assert caught.value.where == A.device
     assert A.device not in ray_engine.watch(), "others have more patience"
+
+
+def test_what_a_device_answered_before_it_was_killed_is_no_sign_of_life(ray_engine: RayEngine):
+    import ray
+
+    health = ray_engine.health
+    health._ask(OWNER, time.monotonic())
+    ray.get(health._asked[OWNER][0], timeout=60)
+    os.kill(ray_engine.processes()[OWNER], signal.SIGKILL)
+    assert OWNER in ray_engine.watch()
 
 
 def test_a_frozen_device_is_lost_and_named_and_takes_no_other_with_it(ray_engine: RayEngine):

@@ -110,12 +110,14 @@ class Health:
                 raise self.error(device)
 
     def survey(self) -> frozenset[str]:
-        """Devices that are lost, after asking all."""
+        """Devices that are lost, after asking all: what they had answered before says nothing."""
         self._forgive()
         since = time.monotonic()
-        waiting = self._actors.keys() - self._lost.keys()
-        for device in sorted(waiting - self._asked.keys()):
+        for device in sorted(self.present):
+            self._check(device, starting=True)
+        for device in sorted(self.present - self._asked.keys()):
             self._ask(device, since)
+        waiting = set(self.present)
         while waiting:
             ray.wait([self._asked[device][0] for device in waiting], timeout=_LOOK_EVERY_S)
             self._forgive()

@@ -11,9 +11,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gaisnet.executor.blueprints import ProbeBlueprint
-from gaisnet.executor.engines import Address
-from gaisnet.executor.probe import PROBE
 from gaisnet.executor.run import RunResult, execute
 from gaisnet.testing import write_small_job
 from tests.executor.engines.faults.strike import Strike
@@ -24,7 +21,7 @@ from tests.executor.faults.test_matrix import ENTRY, ROUND, ROUNDS, FaultyEngine
 if TYPE_CHECKING:  # importing it loads Ray, which reads its settings then
     from gaisnet.executor.engines.ray.engine import RayEngine
 
-__all__ = ["Job", "arm", "content", "device_of", "heal", "struck"]
+__all__ = ["Job", "arm", "content", "device_of", "struck"]
 
 LIMIT_S = 60.0
 
@@ -77,13 +74,6 @@ def device_of(cell: Cell) -> str:
     return FaultyEngine(cell).device
 
 
-def heal(engine: RayEngine) -> None:
-    """Start devices again that are lost."""
-    for device in sorted(engine.watch()):
-        engine.place(Address(device, PROBE), ProbeBlueprint(device=device, run="heal"))
-    engine.settle()
-
-
 def arm(engine: RayEngine, *strikes: Strike) -> None:
     """Tell a device what to do, and all others to do nothing."""
     import ray
@@ -103,7 +93,6 @@ def struck(engine: RayEngine, cell: Cell, note: Path) -> Iterator[int]:
 
     In the end the process is killed, unless all that was wrong with it were frames.
     """
-    heal(engine)
     device = device_of(cell)
     process = engine.processes()[device]
     fault, phase, role = cell.fault, cell.phase, cell.role

@@ -15,7 +15,7 @@ import pytest
 from gaisnet.errors import RunError
 from gaisnet.executor.run import execute
 from tests.executor.engines.faults.sample import tried
-from tests.executor.engines.faults.stage import Job, arm, content, heal
+from tests.executor.engines.faults.stage import Job, arm, content
 from tests.executor.engines.faults.strike import Strike
 from tests.executor.faults.matrix import Cell, cells, outcome_of, reason_of
 from tests.executor.faults.test_matrix import ROUND
@@ -58,7 +58,6 @@ def limits_kept() -> Iterator[None]:
 def test_a_full_disk_ends_the_run_and_when_there_is_room_again_it_is_resumed(
     ray_engine: RayEngine, job: Job, tmp_path: Path, cell: Cell
 ):
-    heal(ray_engine)
     folder, note = tmp_path / "run", tmp_path / "note"
     known = {"device": ASKED[cell.phase], "round": ROUND, "note": str(note)}
     known |= {"fault": cell.fault, "phase": cell.phase, "role": cell.role}
