@@ -11,6 +11,7 @@ stops after the last block that the stage holds.
 from __future__ import annotations
 
 import copy
+from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -62,6 +63,10 @@ def clone_structure(
             meta device follow them; other buffers are shared.
     """
     memo: dict[int, Any] = {id(buffer): buffer for buffer in module.buffers()}
+    for part in module.modules():
+        # Each module has ten of these, most for hooks; asking them how they are copied is slow.
+        held = [value for value in vars(part).values() if type(value) in (OrderedDict, set)]
+        memo.update((id(value), type(value)()) for value in held if not value)
     for name, parameter in module.named_parameters():
         memo[id(parameter)] = replace(name, parameter)
     for block in module.get_submodule(block_path).children():
