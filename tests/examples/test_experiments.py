@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from pathlib import Path
 
+import pytest
+
 from examples.digits import experiments
 from examples.digits.experiments import ALPHAS, SCHEMES, SEEDS, Row, measure
 from examples.digits.files import Setting
@@ -73,10 +75,12 @@ def test_the_page_gives_the_median_and_every_seed() -> None:
     assert "make experiments" in page
 
 
+@pytest.mark.parametrize("scheme", ["hfsl", "central"])
 def test_a_run_is_measured_from_its_own_files(
-    tiny_recipe: Recipe, letters_cache: Path, tmp_path: Path
+    tiny_recipe: Recipe, letters_cache: Path, tmp_path: Path, scheme: str
 ) -> None:
-    setting = Setting(alpha=1.0, rounds=1, local_steps=1)
+    memory = next(s.memory for s in experiments._scheme_settings() if s.scheme == scheme)
+    setting = Setting(alpha=1.0, rounds=1, local_steps=1, scheme=scheme, memory=memory)
     found = measure(setting, tmp_path / "run", tiny_recipe, letters_cache)
     assert found.setting == setting
     assert 0.0 < found.accuracy < 1.0
