@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from gaisnet.errors import ModelError
+from gaisnet.errors import ModelError, UsageError
 from gaisnet.options import cluster, run
 from gaisnet.options import common as opt
 from gaisnet.options import model as whole
+from gaisnet.options.together import check_belonging
 
 __all__ = ["doctor", "report"]
 
@@ -50,6 +51,11 @@ def doctor(
     from gaisnet.report.environment import environment, environment_table, split_data, split_table
 
     with Session(format, quiet=quiet) as session:
+        if model is not None and plan is not None:
+            raise UsageError("--model takes no --plan", hint="leave out one of them")
+        check_belonging(
+            "--address", address, {}, {"--credentials": credentials, "--insecure": insecure}
+        )
         if address is not None:
             joining.check(session, plan, address, credentials, insecure)
             return

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import time
 from collections.abc import Collection, Iterable
 from typing import Any
 
@@ -19,10 +20,11 @@ from gaisnet.nodes.settings import RESOURCE
 from gaisnet.nodes.warm import ask_for_another
 from gaisnet.security import knock
 
-__all__ = ["connect", "disconnect", "joined", "prepare_for_next", "start_here"]
+__all__ = ["connect", "disconnect", "joined", "prepare_for_next", "start_here", "taken"]
 
 _LOG = logging.getLogger(__name__)
 _OBJECT_STORE_BYTES = 512 * 2**20
+_LOOK_EVERY_S = 0.2
 
 
 def _leave_stdout_alone() -> None:
@@ -112,6 +114,22 @@ def connect(address: str, devices: Iterable[str]) -> frozenset[str]:
         )
     names = (name for name in joined if name.startswith(RESOURCE))
     return frozenset(name.removeprefix(RESOURCE) for name in names)
+
+
+def taken(devices: Collection[str], limit_s: float) -> frozenset[str]:
+    """Devices that another run has.
+
+    Args:
+        devices: That are asked for; they have joined the cluster.
+        limit_s: A run that has just ended has so long to let go of them.
+    """
+    until = time.monotonic() + limit_s
+    while True:
+        free: dict[str, float] = ray.available_resources()
+        held = frozenset(device for device in devices if free.get(RESOURCE + device, 0.0) < 1.0)
+        if not held or time.monotonic() > until:
+            return held
+        time.sleep(_LOOK_EVERY_S)
 
 
 def prepare_for_next(devices: Collection[str]) -> None:

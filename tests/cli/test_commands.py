@@ -86,6 +86,23 @@ def test_doctor_says_what_each_device_of_a_plan_would_compute_on(here: Here) -> 
     assert {finding["found"] for finding in findings} == {"cpu"}
 
 
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        (("--model", "vit", "--plan", "plan.json"), "--model takes no --plan"),
+        (("--plan", "plan.json", "--insecure"), "--insecure belongs to --address"),
+        (("--credentials", "vit"), "--credentials belongs to --address"),
+    ],
+    ids=["two", "loopback", "nobody"],
+)
+def test_doctor_refuses_what_does_not_go_together(
+    here: Here, options: tuple[str, ...], told: str
+) -> None:
+    answer = here("doctor", *options)
+    assert (answer.code, answer.out) == (2, "")
+    assert told in answer.err
+
+
 def test_the_catalogue_is_listed(here: Here) -> None:
     answer = here("profile", "--list-presets", "--format", "json", "-q")
     names = [part["name"] for part in json.loads(answer.out)["presets"]]

@@ -34,6 +34,49 @@ VERSIONS["{package}"] = "999.0"
 cli.main()
 """
 
+_NOT_STARTING = """
+import sys
+from functools import partial
+from gaisnet import cli
+from gaisnet.executor.engines.ray import checkup
+from gaisnet.executor.engines.ray.device import DeviceProcess
+
+class Broken(DeviceProcess):
+    def __init__(self, *known):
+        raise MemoryError("no room for it")
+
+checkup.RayEngine = partial(checkup.RayEngine, process=Broken)
+cli.main()
+"""
+_IMPATIENT = """
+from gaisnet import cli
+from gaisnet.executor.engines.ray import engine
+
+engine._LET_GO_S = 1.0
+cli.main()
+"""
+_OTHER_RUN = """
+import sys
+from pathlib import Path
+from gaisnet.joining import use_credentials
+from gaisnet.nodes.settings import RESOURCE, prepare
+
+address, credentials, device = sys.argv[1:]
+use_credentials(Path(credentials), False)
+prepare(private=False)
+import ray
+ray.init(address=address, log_to_driver=False)
+
+class Anything:
+    def there(self):
+        return True
+
+holder = ray.remote(Anything).options(resources={RESOURCE + device: 1.0}, num_cpus=0).remote()
+assert ray.get(holder.there.remote(), timeout=100)
+print("held", flush=True)
+sys.stdin.read()
+"""
+
 TOLD_S = 60.0
 """Also on a busy machine, whose Python takes a while to start."""
 
@@ -104,7 +147,10 @@ def test_a_head_whose_certificate_is_for_another_address_is_told_so(
 
 def ask_with_another(package: str, *words: str | Path) -> subprocess.CompletedProcess[str]:
     """What a driver says that has one package in a version that no device has."""
-    script = _OTHER_VERSION.format(package=package)
+    return ask_script(_OTHER_VERSION.format(package=package), *words)
+
+
+def ask_script(script: str, *words: str | Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-c", script, *map(str, words)],
         capture_output=True,
@@ -136,7 +182,7 @@ def test_doctor_tells_the_versions_of_a_device_with_another_gaisnet_and_asks_it_
     assert (done.returncode, "Traceback" in done.stderr) == (14, False), done.stderr
     found = {(each["device"], each["check"]): each for each in json.loads(done.stdout)["findings"]}
     own = {check for device, check in found if device == HEAD}
-    assert own == {"reachable", *VERSIONS}
+    assert own == {"reachable", "process", *VERSIONS}
     assert [each["ok"] for each in found.values()].count(False) == 2
     assert not found[OWNER, "reachable"]["ok"]
     assert found[HEAD, "gaisnet"] == {
@@ -147,6 +193,54 @@ def test_doctor_tells_the_versions_of_a_device_with_another_gaisnet_and_asks_it_
         "ok": False,
         "advice": "install gaisnet 999.0 there",
     }
+
+
+def doctor(fleet: Loopback, plan: Path) -> list[str | Path]:
+    known = ["--address", fleet.address, "--plan", plan, *fleet.credentials(HEAD)]
+    return ["doctor", *known, "--format", "json"]
+
+
+def processes(done: subprocess.CompletedProcess[str]) -> list[tuple[str, bool, str]]:
+    """What a doctor found of devices' processes."""
+    assert (done.returncode, "Traceback" in done.stderr) == (14, False), done.stderr
+    found = json.loads(done.stdout)["findings"]
+    assert {each["check"] for each in found} == {"reachable", "process"}, "it is asked no more"
+    return [(e["device"], e["ok"], e["found"]) for e in found if e["check"] == "process"]
+
+
+def test_doctor_tells_of_a_device_whose_process_does_not_start(fleet: Loopback, tmp_path: Path):
+    plan = write_job(tmp_path, [cluster("c0", {OWNER: 8}, [1, 3], devices=[HEAD])], rounds=1)
+    done = ask_script(_NOT_STARTING, *doctor(fleet, plan))
+    assert processes(done) == [(HEAD, False, "MemoryError: no room for it")]
+
+
+def test_a_device_that_another_run_has_is_told_of_and_free_again_after_it(
+    fleet: Loopback, tmp_path: Path
+):
+    plan = write_job(tmp_path, [cluster("c0", {OWNER: 8}, [1, 3], devices=[HEAD])], rounds=1)
+    (tmp_path / "alone").mkdir()
+    alone = write_job(tmp_path / "alone", [cluster("c0", {HEAD: 8}, [1, 3], devices=[HEAD])])
+    execute = ["execute", alone, "-o", tmp_path / "run", "--engine", "ray"]
+    execute += ["--address", fleet.address, *fleet.credentials(HEAD)]
+    shown = fleet.credentials(HEAD)[1]
+    with subprocess.Popen(
+        [sys.executable, "-c", _OTHER_RUN, fleet.address, shown, HEAD],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env=environment(),
+    ) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == "held\n"
+        assert processes(gaisnet(*doctor(fleet, plan))) == [(HEAD, False, "another run has it")]
+        done = ask_script(_IMPATIENT, *execute)
+        assert (done.returncode, f"another run has {HEAD}" in done.stderr) == (20, True), (
+            done.stderr
+        )
+        assert not (tmp_path / "run").exists()
+        other.communicate("", timeout=LIMIT_S)
+    found = json.loads(gaisnet(*doctor(fleet, plan)).stdout)["findings"]
+    assert [e["ok"] for e in found if e["check"] == "process"] == [True]
 
 
 def test_a_run_goes_on_with_another_torch_and_says_that_bits_may_differ(tmp_path: Path):

@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator, Mapping
 
 from gaisnet.executor.build import devices_of
-from gaisnet.executor.engines.ray.engine import RayEngine
+from gaisnet.executor.engines.ray.engine import TAKEN, RayEngine
 from gaisnet.executor.engines.ray.messages import UNKNOWN, VERSIONS, DeviceFacts
 from gaisnet.executor.finding import Finding
 from gaisnet.executor.placement import compute_finding, planned_compute
@@ -26,7 +26,8 @@ _PROBE_BYTES, _PROBES = 2**20, 5
 
 
 def check_cluster(files: PlanFiles, address: str) -> list[Finding]:
-    """Reachability, profiles, versions, memory, clocks, GPUs and links of a plan's devices.
+    """Reachability, profiles, processes, versions, memory, clocks, GPUs and links of a plan's
+    devices.
 
     Raises:
         RunError: The cluster cannot be reached.
@@ -37,11 +38,13 @@ def check_cluster(files: PlanFiles, address: str) -> list[Finding]:
     findings += [f for device in present for f in _profile(files, device, nodes[device])]
     if not present:
         return findings
-    engine = RayEngine(present, address=address, leave_out_others=True)
+    engine = RayEngine(present, address=address, leave_out=True)
     try:
         planned = planned_compute(files)
         for device in present:
-            findings += _versions(device, engine.versions[device])
+            findings.append(_process(device, engine.not_started.get(device)))
+            if device in engine.versions:
+                findings += _versions(device, engine.versions[device])
             if device in engine.handles:
                 findings += _figures(files, engine, device, planned[device])
         findings += _links(files, engine, set(engine.handles))
@@ -69,6 +72,18 @@ def _reached(device: str, nodes: Mapping[str, Mapping[str, str]], address: str) 
         expected="joined",
         ok=there,
         advice="" if there else f"gaisnet join --address {address} --device {device} …",
+    )
+
+
+def _process(device: str, why_not: str | None) -> Finding:
+    remedy = "wait until it is done, or end it" if why_not == TAKEN else "see to it there"
+    return Finding(
+        device=device,
+        check="process",
+        found=why_not or "started",
+        expected="started",
+        ok=why_not is None,
+        advice="" if why_not is None else remedy,
     )
 
 

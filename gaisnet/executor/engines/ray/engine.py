@@ -10,6 +10,7 @@ from typing import Any
 
 import ray
 import torch
+from ray.exceptions import GetTimeoutError, RayError
 
 from gaisnet.errors import MismatchError, RunError
 from gaisnet.executor.blueprints import Blueprint, ModelSource
@@ -32,12 +33,16 @@ from gaisnet.nodes import cluster
 from gaisnet.nodes.settings import NAMESPACE, RESOURCE
 from gaisnet.schema.watch import DeviceState, LogLevel
 
-__all__ = ["RayEngine"]
+__all__ = ["TAKEN", "RayEngine"]
 
 DRIVER = "driver"
 """Lane of the driver's calls."""
+TAKEN = "another run has it"
+"""Why a device does not start; others need to be seen to."""
 
 _CONCURRENT_CALLS = 10_000
+_LET_GO_S, _LOOKED_AT_S = 60.0, 10.0
+"""A run that was there before has so long to let go of its devices; less if one only looks."""
 
 
 class RayEngine(Issuer):
@@ -51,10 +56,12 @@ class RayEngine(Issuer):
         threads: CPU threads of each device; by default as many as torch uses here.
         log_level: Of the devices' logs.
         process: What runs on every device.
-        leave_out_others: Devices that run another gaisnet are left out, instead of refused.
+        leave_out: Devices that cannot take part are left out, where the engine would otherwise
+            not start: another run has them, they run another gaisnet, or do not start.
 
     Raises:
-        RunError: Ray does not start, or the cluster cannot be reached.
+        RunError: Ray or a device does not start, the cluster cannot be reached, or another run has
+            a device.
         MismatchError: A device has not joined the cluster, or runs another gaisnet.
     """
 
@@ -68,12 +75,13 @@ class RayEngine(Issuer):
         threads: int | None = None,
         log_level: LogLevel = "info",
         process: type[DeviceProcess] = DeviceProcess,
-        leave_out_others: bool = False,
+        leave_out: bool = False,
     ) -> None:
         patience = patience or Patience()
         self._process = process
-        self._leave_out_others = leave_out_others
+        self._leave_out = leave_out
         self._hellos: dict[str, Hello] = {}
+        self._not_started: dict[str, str] = {}
         self._threads = threads or torch.get_num_threads()
         self._log_level = log_level
         self._health = Health(patience)
@@ -89,7 +97,7 @@ class RayEngine(Issuer):
         else:
             self._joined = cluster.connect(address, known)
         try:
-            self._start(known)
+            self._start(known if self._own_cluster else self._free(known))
         except BaseException:  # Ctrl-C among them: nobody has the engine, so nobody would close it
             self.close()
             raise
@@ -128,6 +136,11 @@ class RayEngine(Issuer):
     def versions(self) -> Mapping[str, Mapping[str, str]]:
         """What devices' processes run, by package, also those that are left out."""
         return {device: hello.versions for device, hello in self._hellos.items()}
+
+    @property
+    def not_started(self) -> Mapping[str, str]:
+        """Devices that are left out without a process, and why."""
+        return self._not_started
 
     def differences(self) -> Mapping[str, str]:
         """As the devices said when their processes began."""
@@ -168,7 +181,7 @@ class RayEngine(Issuer):
             ray.wait(list(asked.values()), num_returns=len(asked), timeout=limit_s)
         found = {}
         for device, ref in asked.items():
-            with suppress(ray.exceptions.RayError):  # a lost device is found elsewhere
+            with suppress(RayError):  # a lost device is found elsewhere
                 told = DeviceNews.model_validate_json(ray.get(ref, timeout=0))
                 found[device] = News(told.lines, told.leaving)
         return found
@@ -189,6 +202,17 @@ class RayEngine(Issuer):
             self._handles.clear()
             cluster.disconnect()
 
+    def _free(self, devices: Sequence[str]) -> list[str]:
+        """Those that no other run has."""
+        held = cluster.taken(devices, _LOOKED_AT_S if self._leave_out else _LET_GO_S)
+        if held and not self._leave_out:
+            raise RunError(
+                f"another run has {', '.join(sorted(held))}",
+                hint="wait until it is done, or end it",
+            )
+        self._not_started |= dict.fromkeys(held, TAKEN)
+        return [device for device in devices if device not in held]
+
     def _start(self, devices: Sequence[str]) -> None:
         started = {}
         for device in devices:
@@ -196,8 +220,7 @@ class RayEngine(Issuer):
                 ray.kill(self._handles[device])
             started[device] = self._new_actor(device)
         for device, actor in started.items():
-            self._hellos[device] = self._await_start(device, actor)
-            if self._runs_another(device):
+            if not self._takes_part(device, actor):
                 ray.kill(actor)
                 continue
             self._handles[device] = actor
@@ -243,26 +266,36 @@ class RayEngine(Issuer):
         if told:
             ray.wait(told, num_returns=len(told), timeout=self._patience.silence_s)
 
-    def _await_start(self, device: str, actor: Any) -> Hello:
+    def _takes_part(self, device: str, actor: Any) -> bool:
+        """Whether it has started, with the same gaisnet; raises what else there is to say, unless
+        such a device is left out."""
         try:
-            return Hello.read(ray.get(actor.hello.remote(), timeout=self._patience.start_s))
-        except ray.exceptions.RayError as error:
+            asked = actor.hello.remote()
+            hello = Hello.read(ray.get(asked, timeout=self._patience.start_s))
+        except RayError as error:
+            why = _why_not_started(error, self._patience.start_s)
+            if self._leave_out:
+                self._not_started[device] = why
+                return False
             self.close()
             raise RunError(
-                f"the process of {device} has not started: {error}",
+                f"its process does not start: {why}",
                 where=device,
-                hint="see whether another run uses the device, and whether it has memory left",
+                hint="see to what that says, and whether it has memory left",
             ) from error
-
-    def _runs_another(self, device: str) -> bool:
-        """Whether a device runs another gaisnet; raises MismatchError unless it is left out."""
-        there, here = self._hellos[device].gaisnet, VERSIONS["gaisnet"]
-        if there == here:
-            return False
-        if not self._leave_out_others:
+        self._hellos[device] = hello
+        there, here = hello.gaisnet, VERSIONS["gaisnet"]
+        if there != here and not self._leave_out:
             raise MismatchError(
                 f"it runs gaisnet {there}, and this is {here}",
                 where=device,
                 hint=f"install gaisnet {here} there",
             )
-        return True
+        return there == here
+
+
+def _why_not_started(error: RayError, limit_s: float) -> str:
+    """The last line of Ray's pages says it."""
+    if isinstance(error, GetTimeoutError):
+        return f"it has not answered for {limit_s:.3g} s"
+    return str(error).strip().rpartition("\n")[2].strip() or type(error).__name__
