@@ -90,8 +90,8 @@ others are given all the memory that the devices really have, since `fl` needs t
 every device, and the others need a server that holds all that lies between the owners' layers.
 Memory is what tuning and answering take on the end device and on the server that need most; sent
 is tensor data over all links in all rounds (`central`: with the raw data, which it collects); a
-round's time is the fleet's, on the virtual clock, by counts and the devices' figures alone: the
-demo's is longer: it times layers, which are so small here that their FLOPs are the least of it.
+round's time is the fleet's, on the virtual clock, by counts and the devices' figures alone. The
+demo's is longer, since it times layers: these are so small that their FLOPs are the least of it.
 
 | scheme | accuracy | end device, MiB | server, MiB | sent, MiB | a round, s |
 |---|---:|---:|---:|---:|---:|

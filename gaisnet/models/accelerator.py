@@ -17,7 +17,7 @@ import torch
 from gaisnet.errors import MismatchError, ModelError, UsageError
 from gaisnet.schema.base import Compute
 
-__all__ = ["gpu_name", "named_if_unordered", "place_of", "unordered_operator", "usual_place"]
+__all__ = ["gpu_name", "place_of", "refusals_of_the_gpu", "unordered_operator", "usual_place"]
 
 _OTHER_TORCH = "install a torch that is built for the GPU of this machine"
 _WORKSPACE_VARIABLE, _WORKSPACE = "CUBLAS_WORKSPACE_CONFIG", ":4096:8"
@@ -75,14 +75,21 @@ def unordered_operator(error: RuntimeError) -> str | None:
 
 
 @contextmanager
-def named_if_unordered(model: str) -> Iterator[None]:
-    """Say which operator of a model cannot be computed on a GPU as a run would have it.
+def refusals_of_the_gpu(model: str) -> Iterator[None]:
+    """Say why a model cannot be computed on a GPU as a run would have it.
 
     Raises:
-        ModelError: There is one.
+        ModelError: The memory is too small, or an operator has no fixed order.
     """
     try:
         yield
+    except torch.OutOfMemoryError as error:
+        raise ModelError(
+            "the GPU has no memory left for a step of it",
+            where=model,
+            hint="take smaller batches or fewer tokens, or let it compute on the CPU: "
+            "--compute cpu",
+        ) from error
     except RuntimeError as error:
         if (operator := unordered_operator(error)) is None:
             raise

@@ -6,7 +6,7 @@ import torch
 
 from gaisnet.errors import ModelError
 from gaisnet.models import attach, load_model
-from gaisnet.models.accelerator import named_if_unordered, usual_place
+from gaisnet.models.accelerator import refusals_of_the_gpu, usual_place
 from gaisnet.models.identity import model_fingerprint
 from gaisnet.profiler.analysis import Optimizer
 from gaisnet.profiler.cuts import measure_cuts
@@ -59,7 +59,7 @@ def calibration_step(
     _refuse_too_large(meta.bare, place)
     model = attach(load_model(spec, device=place), tunable, seed=seed)
     show("one step", 0.3)
-    with named_if_unordered(spec.source):
+    with refusals_of_the_gpu(spec.source):
         plain, clocked = time_whole_steps(
             model,
             optimizer=optimizer,

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from gaisnet.extrapolation import extrapolate
 from gaisnet.models import attach, load_model
-from gaisnet.models.accelerator import named_if_unordered
+from gaisnet.models.accelerator import refusals_of_the_gpu
 from gaisnet.profiler.affordable import obstacle_to_timing
 from gaisnet.profiler.analysis import Optimizer, analyse
 from gaisnet.profiler.timing import time_steps
@@ -100,7 +100,7 @@ def _timed(
 ) -> ModelPart:
     show("loading", _ANALYSIS_SHARE)
     model = attach(load_model(part.model, device=device), part.tunable, seed=seed)
-    with named_if_unordered(part.model.source):
+    with refusals_of_the_gpu(part.model.source):
         records = time_steps(
             model,
             optimizer=part.optimizer,

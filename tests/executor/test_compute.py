@@ -16,7 +16,7 @@ from gaisnet.executor.engines.base import Answer
 from gaisnet.executor.placement import check_compute, compute_finding, planned_compute
 from gaisnet.executor.planfiles import read_plan
 from gaisnet.executor.run import execute
-from gaisnet.models.accelerator import named_if_unordered
+from gaisnet.models.accelerator import refusals_of_the_gpu
 from gaisnet.nodes.settings import COMPUTE_VARIABLE
 from gaisnet.profiler.power import modelled_power
 from gaisnet.schema.files import canonical_json, sha256_file
@@ -176,13 +176,20 @@ def test_a_full_gpu_and_sums_without_an_order_are_told_in_our_words() -> None:
         computed("edge-0", other)
 
 
+def test_a_profile_says_that_memory_is_too_small() -> None:
+    with pytest.raises(ModelError, match="no memory left") as caught, refusals_of_the_gpu("model"):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+    assert (caught.value.exit_code, caught.value.where) == (11, "model")
+    assert "--compute cpu" in str(caught.value.hint)
+
+
 def test_a_profile_names_the_operator_too() -> None:
     told = pytest.raises(ModelError, match="torch's put_ gives other bits")
-    with told as caught, named_if_unordered("a/model"):
+    with told as caught, refusals_of_the_gpu("a/model"):
         unordered()
     assert caught.value.where == "a/model"
     assert "--compute cpu" in str(caught.value.hint)
-    with pytest.raises(RuntimeError, match="something else"), named_if_unordered("a/model"):
+    with pytest.raises(RuntimeError, match="something else"), refusals_of_the_gpu("a/model"):
         raise RuntimeError("something else")
 
 

@@ -10,7 +10,7 @@ import transformers
 
 from gaisnet.errors import ModelError
 from gaisnet.models import FoundationModel, check_split
-from gaisnet.models.accelerator import named_if_unordered, place_of
+from gaisnet.models.accelerator import place_of, refusals_of_the_gpu
 from gaisnet.schema.model import FullSpec, LoraSpec
 from tests.models.tiny import REFUSED, TINY, tiny_config, tiny_model
 
@@ -30,7 +30,7 @@ def tuned(name: str) -> FoundationModel:
 def is_exact(name: str, place: torch.device) -> bool:
     """Whether every split of the tiny model is; what a GPU cannot repeat is said."""
     try:
-        with named_if_unordered(name):
+        with refusals_of_the_gpu(name):
             return check_split(tuned(name).to(place)).ok
     except ModelError as error:
         sys.stdout.write(f"{error}\n")
