@@ -24,6 +24,7 @@ class Workers:
     def at_work(self, files: PlanFiles) -> Iterator[Engine]:
         """The engine; if it was made here, it is closed afterwards."""
         if not isinstance(self.engine, str):
+            self.engine.watch()  # what has ended since its last run is known, and is started again
             yield self.engine
             return
         plan, fleet = files.plan, [device.id for device in files.fleet.devices]

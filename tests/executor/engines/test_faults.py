@@ -157,6 +157,17 @@ def test_a_device_that_computes_for_far_too_long_is_lost(ray_engine: RayEngine):
     assert A.device not in ray_engine.watch(), "others have more patience"
 
 
+def test_a_device_that_ended_since_the_last_run_is_started_again_for_the_next(
+    ray_engine: RayEngine, tmp_path: Path
+):
+    plan = write_small_job(tmp_path, rounds=1)
+    whole = execute(plan, run_dir=tmp_path / "whole")
+    os.kill(ray_engine.processes()[OWNER], signal.SIGKILL)
+    again = execute(plan, run_dir=tmp_path / "again", engine=ray_engine)
+    assert again.manifest.tunable_sha256 == whole.manifest.tunable_sha256
+    assert again.manifest.epoch == 0, "nothing was planned again"
+
+
 def test_what_a_device_answered_before_it_was_killed_is_no_sign_of_life(ray_engine: RayEngine):
     import ray
 
