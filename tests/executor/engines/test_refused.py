@@ -48,6 +48,21 @@ class Broken(DeviceProcess):
 checkup.RayEngine = partial(checkup.RayEngine, process=Broken)
 cli.main()
 """
+_OTHER_NOT_STARTING = """
+from functools import partial
+from gaisnet import cli
+from gaisnet.executor.engines.ray import engine
+from gaisnet.executor.engines.ray.device import DeviceProcess
+
+class Broken(DeviceProcess):
+    def __init__(self, device, *known):
+        if device == "{device}":
+            raise MemoryError("no room for it")
+        super().__init__(device, *known)
+
+engine.RayEngine = partial(engine.RayEngine, process=Broken)
+cli.main()
+"""
 _IMPATIENT = """
 from gaisnet import cli
 from gaisnet.executor.engines.ray import engine
@@ -241,6 +256,24 @@ def test_a_device_that_another_run_has_is_told_of_and_free_again_after_it(
         other.communicate("", timeout=LIMIT_S)
     found = json.loads(gaisnet(*doctor(fleet, plan)).stdout)["findings"]
     assert [e["ok"] for e in found if e["check"] == "process"] == [True]
+
+
+def test_a_device_that_does_not_start_beside_one_that_does_is_named(
+    fleet: Loopback, tmp_path: Path
+):
+    plan = write_job(tmp_path, [cluster("c0", {OWNER: 8}, [1, 3], devices=[HEAD])], rounds=1)
+    words = ["execute", plan, "-o", tmp_path / "run", "--engine", "ray"]
+    known = ["--address", fleet.address, *fleet.credentials(HEAD)]
+    fleet.join(1)
+    until = time.monotonic() + LIMIT_S
+    while True:
+        done = ask_script(_OTHER_NOT_STARTING.format(device=HEAD), *words, *known)
+        if "did not join" not in done.stderr or time.monotonic() > until:
+            break
+    said = f"{HEAD}: its process does not start: MemoryError: no room for it"
+    assert (done.returncode, said in done.stderr) == (20, True), done.stderr
+    assert not (tmp_path / "run").exists()
+    assert fleet.leave(OWNER)[0] == 0
 
 
 def test_a_run_goes_on_with_another_torch_and_says_that_bits_may_differ(tmp_path: Path):

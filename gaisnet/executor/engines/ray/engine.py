@@ -277,7 +277,6 @@ class RayEngine(Issuer):
             if self._leave_out:
                 self._not_started[device] = why
                 return False
-            self.close()
             raise RunError(
                 f"its process does not start: {why}",
                 where=device,
