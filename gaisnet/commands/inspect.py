@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from gaisnet.errors import ModelError, UsageError
+from gaisnet.errors import ModelError
 from gaisnet.options import cluster, run
 from gaisnet.options import common as opt
 from gaisnet.options import model as whole
-from gaisnet.options.together import check_belonging
+from gaisnet.options.together import check_belonging, check_one_at_most
 
 __all__ = ["doctor", "report"]
 
@@ -51,8 +51,7 @@ def doctor(
     from gaisnet.report.environment import environment, environment_table, split_data, split_table
 
     with Session(format, quiet=quiet) as session:
-        if model is not None and plan is not None:
-            raise UsageError("--model takes no --plan", hint="leave out one of them")
+        check_one_at_most({"--model": model, "--plan": plan})
         check_belonging(
             "--address", address, {}, {"--credentials": credentials, "--insecure": insecure}
         )

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import torch
 
 from gaisnet.errors import RunError, UsageError
-from gaisnet.models.accelerator import unordered_operator
+from gaisnet.models.accelerator import refused_by_the_gpu
 from gaisnet.nodes.settings import COMPUTE_VARIABLE
 from gaisnet.schema.base import Compute
 
@@ -54,15 +54,9 @@ def computed(where: str, work: Callable[..., T], *arguments: Any) -> T:
         if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
             torch.cuda.synchronize()
         return done
-    except torch.OutOfMemoryError as error:
-        hint = f"plan with a smaller memory_bytes for it, or {_ON_THE_CPU}"
-        raise RunError("its GPU has no memory left", where=where, hint=hint) from error
     except RuntimeError as error:
-        if (operator := unordered_operator(error)) is None:
+        if (why := refused_by_the_gpu(error)) is None:
             raise
-        raise RunError(
-            f"torch's {operator} gives other bits each time on a GPU, "
-            "and a run must be able to repeat what it did",
-            where=where,
-            hint=_ON_THE_CPU,
-        ) from error
+        full = isinstance(error, torch.OutOfMemoryError)
+        less = "plan with a smaller memory_bytes for it, or " if full else ""
+        raise RunError(why, where=where, hint=less + _ON_THE_CPU) from error

@@ -17,7 +17,7 @@ import torch
 from gaisnet.errors import MismatchError, ModelError, UsageError
 from gaisnet.schema.base import Compute
 
-__all__ = ["gpu_name", "place_of", "refusals_of_the_gpu", "unordered_operator", "usual_place"]
+__all__ = ["gpu_name", "place_of", "refusals_of_the_gpu", "refused_by_the_gpu", "usual_place"]
 
 _OTHER_TORCH = "install a torch that is built for the GPU of this machine"
 _WORKSPACE_VARIABLE, _WORKSPACE = "CUBLAS_WORKSPACE_CONFIG", ":4096:8"
@@ -67,11 +67,18 @@ def gpu_name() -> str | None:
     return str(torch.cuda.get_device_name()) if torch.cuda.is_available() else None
 
 
-def unordered_operator(error: RuntimeError) -> str | None:
-    """Which of torch's operators was refused, if the error says that it has no version for CUDA
-    that gives the same bits again."""
-    name, refused, _ = str(error).partition(_NO_ORDER)
-    return name.strip() if refused else None
+def refused_by_the_gpu(error: RuntimeError) -> str | None:
+    """Why a GPU does not compute something as a run would have it, if that is what failed.
+
+    Its memory is full, or an operator has no version for CUDA that gives the same bits again.
+    """
+    if isinstance(error, torch.OutOfMemoryError):
+        return "the GPU has no memory left"
+    operator, unordered, _ = str(error).partition(_NO_ORDER)
+    if not unordered:
+        return None
+    name = operator.strip()
+    return f"torch's {name} gives other bits each time on a GPU, so no run could repeat it"
 
 
 @contextmanager
@@ -79,25 +86,17 @@ def refusals_of_the_gpu(model: str) -> Iterator[None]:
     """Say why a model cannot be computed on a GPU as a run would have it.
 
     Raises:
-        ModelError: The memory is too small, or an operator has no fixed order.
+        ModelError: See ``refused_by_the_gpu``.
     """
     try:
         yield
-    except torch.OutOfMemoryError as error:
-        raise ModelError(
-            "the GPU has no memory left for a step of it",
-            where=model,
-            hint="take smaller batches or fewer tokens, or let it compute on the CPU: "
-            "--compute cpu",
-        ) from error
     except RuntimeError as error:
-        if (operator := unordered_operator(error)) is None:
+        if (why := refused_by_the_gpu(error)) is None:
             raise
-        raise ModelError(
-            f"torch's {operator} gives other bits each time on a GPU, so no run could repeat it",
-            where=model,
-            hint="let it compute on the CPU: --compute cpu",
-        ) from error
+        full = isinstance(error, torch.OutOfMemoryError)
+        less = "take smaller batches or fewer tokens, or " if full else ""
+        hint = f"{less}let it compute on the CPU: --compute cpu"
+        raise ModelError(why, where=model, hint=hint) from error
 
 
 @cache

@@ -6,7 +6,7 @@ from typing import Any
 
 from gaisnet.errors import UsageError
 
-__all__ = ["check_belonging", "check_one_asked"]
+__all__ = ["check_belonging", "check_one_asked", "check_one_at_most"]
 
 
 def check_one_asked(asked: dict[str, Any], nothing: str, hint: str) -> None:
@@ -20,9 +20,21 @@ def check_one_asked(asked: dict[str, Any], nothing: str, hint: str) -> None:
     Raises:
         UsageError: Not exactly one thing was asked for.
     """
-    given = [name for name, value in asked.items() if value]
-    if not given:
+    if not any(asked.values()):
         raise UsageError(nothing, hint=hint)
+    check_one_at_most(asked)
+
+
+def check_one_at_most(asked: dict[str, Any]) -> None:
+    """Refuse to do several things at once.
+
+    Args:
+        asked: As above.
+
+    Raises:
+        UsageError: More than one thing was asked for.
+    """
+    given = [name for name, value in asked.items() if value]
     if len(given) > 1:
         one, other = sorted(given[:2], key=lambda name: not name.startswith("--"))
         raise UsageError(f"{one} takes no {other}", hint="leave out one of them")
